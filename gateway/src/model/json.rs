@@ -1,0 +1,152 @@
+//! JSON text that has been checked once and is passed on as it is.
+//!
+//! Parsing into a tree and writing it out again costs more than a small guest
+//! runs, and changes what the author sees (order, number format). So text stays
+//! text; what is checked is that a tree could be made of it.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// How deep arrays and objects may nest; `serde_json`'s own recursion limit,
+/// which keeps a parser's stack within a thread's.
+pub const JSON_DEPTH_MAX: usize = 127;
+
+/// One JSON document as text: well-formed, at most [`JSON_DEPTH_MAX`] deep, every
+/// number representable as `i64`, `u64` or finite `f64`, every string as Unicode.
+#[derive(Clone)]
+pub struct JsonText(Box<RawValue>);
+
+/// Why a text is not JSON, with the position.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotJson(String);
+
+impl JsonText {
+    /// Checks `text`.
+    ///
+    /// # Errors
+    /// Tells what is wrong and where.
+    pub fn parse(text: String) -> Result<Self, NotJson> {
+        check(&text)?;
+        RawValue::from_string(text).map(Self).map_err(|error| NotJson(error.to_string()))
+    }
+
+    /// Checks a value that has been cut out of a larger document.
+    ///
+    /// # Errors
+    /// Tells what is wrong and where.
+    pub fn from_raw(raw: &RawValue) -> Result<Self, NotJson> {
+        check(raw.get())?;
+        Ok(Self(raw.to_owned()))
+    }
+
+    /// The text of a tree.
+    #[must_use]
+    pub fn from_value(value: &serde_json::Value) -> Self {
+        serde_json::value::to_raw_value(value).map_or_else(|_| Self::null(), Self)
+    }
+
+    /// `null`.
+    #[must_use]
+    pub fn null() -> Self {
+        Self(RawValue::NULL.to_owned())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.get()
+    }
+
+    /// The text, to be put into a larger document.
+    #[must_use]
+    pub fn as_raw(&self) -> &RawValue {
+        &self.0
+    }
+
+    /// Whether the document is an object.
+    #[must_use]
+    pub fn is_object(&self) -> bool {
+        self.as_str().trim_start().starts_with('{')
+    }
+}
+
+impl fmt::Debug for JsonText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl PartialEq for JsonText {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl serde::Serialize for JsonText {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+fn check(text: &str) -> Result<(), NotJson> {
+    serde_json::from_str::<Representable>(text).map(|_| ()).map_err(|error| NotJson(error.to_string()))
+}
+
+/// Visits a whole document without keeping any of it. Unlike `IgnoredAny` it
+/// makes the parser convert every number and unescape every string, so that
+/// `1e400` and a lone surrogate are errors, and it is subject to the recursion
+/// limit.
+struct Representable;
+
+impl<'de> Deserialize<'de> for Representable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RepresentableVisitor)
+    }
+}
+
+struct RepresentableVisitor;
+
+impl<'de> Visitor<'de> for RepresentableVisitor {
+    type Value = Representable;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Representable, E> {
+        Ok(Representable)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Representable, E> {
+        Ok(Representable)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Representable, E> {
+        Ok(Representable)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Representable, E> {
+        Ok(Representable)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Representable, E> {
+        Ok(Representable)
+    }
+
+    fn visit_unit<E>(self) -> Result<Representable, E> {
+        Ok(Representable)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Representable, A::Error> {
+        while seq.next_element::<Representable>()?.is_some() {}
+        Ok(Representable)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Representable, A::Error> {
+        while map.next_entry::<Representable, Representable>()?.is_some() {}
+        Ok(Representable)
+    }
+}

@@ -1,0 +1,75 @@
+//! The bounds of one execution.
+
+use serde::{Deserialize, Serialize};
+
+/// Bounds that a module or a call asks for; `None` means the one above applies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Instructions, roughly: wasmtime's fuel.
+    pub fuel: Option<u64>,
+    /// All memories and tables of the execution together.
+    pub memory_bytes: Option<u64>,
+    /// Wall-clock time of the execution.
+    pub timeout_ms: Option<u64>,
+}
+
+/// What applies to one execution once operator, module and call have spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EffectiveLimits {
+    /// `None` where the operator turned metering off.
+    pub fuel: Option<u64>,
+    /// All memories and tables of the execution together.
+    pub memory_bytes: u64,
+    /// Wall-clock time of the execution.
+    pub timeout_ms: u64,
+}
+
+/// A bound that is higher than the one it may only lower.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{field} may be at most {ceiling}")]
+pub struct LimitAboveCeiling {
+    /// The name of the member of `limits`.
+    pub field: &'static str,
+    /// What it may be at most; 0 where it can't be asked for at all.
+    pub ceiling: u64,
+}
+
+impl EffectiveLimits {
+    /// These limits with those of `asked` that are given. They may only lower.
+    ///
+    /// # Errors
+    /// Names the first member that is higher than what applies already, or is
+    /// `fuel` where metering is off.
+    pub fn lowered_by(self, asked: &Limits) -> Result<Self, LimitAboveCeiling> {
+        let fuel = match (self.fuel, asked.fuel) {
+            (None, Some(_)) => return Err(LimitAboveCeiling { field: "fuel", ceiling: 0 }),
+            (ceiling, None) => ceiling,
+            (Some(ceiling), Some(fuel)) => Some(lower("fuel", ceiling, Some(fuel))?),
+        };
+        Ok(Self {
+            fuel,
+            memory_bytes: lower("memory_bytes", self.memory_bytes, asked.memory_bytes)?,
+            timeout_ms: lower("timeout_ms", self.timeout_ms, asked.timeout_ms)?,
+        })
+    }
+
+    /// These limits, each lowered to the one of `asked` where that is lower: for
+    /// what was accepted under an operator's earlier, higher ceilings.
+    #[must_use]
+    pub fn clamped_by(self, asked: &Limits) -> Self {
+        Self {
+            fuel: self.fuel.map(|ceiling| asked.fuel.map_or(ceiling, |fuel| fuel.min(ceiling))),
+            memory_bytes: asked.memory_bytes.map_or(self.memory_bytes, |bytes| bytes.min(self.memory_bytes)),
+            timeout_ms: asked.timeout_ms.map_or(self.timeout_ms, |ms| ms.min(self.timeout_ms)),
+        }
+    }
+}
+
+fn lower(field: &'static str, ceiling: u64, asked: Option<u64>) -> Result<u64, LimitAboveCeiling> {
+    match asked {
+        None => Ok(ceiling),
+        Some(value) if value <= ceiling => Ok(value),
+        Some(_) => Err(LimitAboveCeiling { field, ceiling }),
+    }
+}

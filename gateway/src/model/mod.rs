@@ -1,0 +1,25 @@
+//! Plain data and pure rules: names, versions, permissions, limits, modules,
+//! executions.
+//!
+//! Owns the types that can't be wrong once they exist. Does no I/O, knows no
+//! clock, and depends on nothing of this crate but `error`'s vocabulary.
+
+mod digest;
+mod execution;
+mod id;
+mod json;
+mod key;
+mod limits;
+mod module;
+mod name;
+mod permission;
+
+pub use digest::{Digest, ParseDigestError};
+pub use execution::{ExecutionError, ExecutionRecord, Level, LogLine, Origin, Status};
+pub use id::{ExecutionId, ModuleId};
+pub use json::{JSON_DEPTH_MAX, JsonText, NotJson};
+pub use key::{Key, Role};
+pub use limits::{EffectiveLimits, LimitAboveCeiling, Limits};
+pub use module::{Module, ModuleKind, Signature};
+pub use name::{ModuleName, ModuleRef, ParseNameError, ParseRefError, parse_version};
+pub use permission::{BadPermission, Permission, PermissionKind};

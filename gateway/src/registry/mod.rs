@@ -1,0 +1,146 @@
+//! What a module is: intake, versions, references, permissions.
+//!
+//! Owns the way from uploaded bytes to a stored version, and the snapshot that
+//! requests are resolved in. Does not own bytes (`blob`), rows (`store`) or
+//! compiled code (`runtime`; a [`Compiler`] is passed in). Invariant: a version in
+//! the snapshot has bytes in the blob store and was compiled once.
+
+mod intake;
+mod snapshot;
+mod wit;
+
+pub use intake::{Component, inspect};
+pub use snapshot::{Revision, Snapshot};
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::error::FieldError;
+use crate::model::{Digest, Limits, Module, ModuleName, ModuleRef, Permission};
+use crate::{blob, store};
+
+/// Turns bytes into code ahead of the first call; the runtime is one.
+#[async_trait]
+pub trait Compiler: Send + Sync {
+    /// Compiles a component that passed the intake and keeps the result.
+    ///
+    /// # Errors
+    /// A sentence for the author.
+    async fn compile(&self, digest: Digest, component: Bytes) -> Result<(), CompileError>;
+    /// Forgets what was compiled of a component whose bytes are gone.
+    async fn forget(&self, digest: Digest);
+}
+
+/// Why a component can't be compiled here.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// It is the component's fault; the text says why.
+    #[error("{0}")]
+    Rejected(String),
+    /// It is ours.
+    #[error("compiling failed: {0}")]
+    Failed(String),
+}
+
+/// A module that somebody wants to store.
+#[derive(Debug, Clone)]
+pub struct Upload {
+    /// The component.
+    pub bytes: Bytes,
+    /// Its name.
+    pub name: ModuleName,
+    /// Its version.
+    pub version: semver::Version,
+    /// For people.
+    pub description: String,
+    /// What it is allowed.
+    pub permissions: Vec<Permission>,
+    /// Its own limits.
+    pub limits: Limits,
+    /// The name of the key that uploads.
+    pub created_by: String,
+}
+
+/// What became of an upload.
+#[derive(Debug, Clone)]
+pub enum Uploaded {
+    /// It is stored now.
+    Created(Arc<Module>),
+    /// The same bytes were there already under this name and version.
+    Existed(Arc<Module>),
+}
+
+/// Why the registry did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The component can't run here; each reason with its path.
+    #[error("the module can't run here")]
+    Invalid(Vec<FieldError>),
+    /// Permissions or limits are wrong; each with its path (`/permissions/0/resource`).
+    #[error("the request is malformed")]
+    BadRequest(Vec<FieldError>),
+    /// Name and version are taken by other bytes.
+    #[error("{name} {version} is taken by a module with other bytes")]
+    VersionExists {
+        /// The name.
+        name: ModuleName,
+        /// The version.
+        version: semver::Version,
+    },
+    /// There is no such module.
+    #[error("there is no module {0}")]
+    NotFound(ModuleRef),
+    /// The rows could not be had.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The bytes could not be had.
+    #[error(transparent)]
+    Blob(#[from] blob::Error),
+    /// Compiling failed for a reason that is ours.
+    #[error("compiling failed: {0}")]
+    Compile(String),
+}
+
+/// The registry. Shared behind an `Arc`.
+pub struct Registry {}
+
+impl Registry {
+    /// Loads the snapshot from the store and sweeps blobs that nothing refers to.
+    pub async fn open(_parts: Parts) -> Result<Arc<Self>, Error> {
+        todo!()
+    }
+    /// What is known now: immutable, and had without waiting.
+    pub fn snapshot(&self) -> arc_swap::Guard<Arc<Snapshot>> {
+        todo!()
+    }
+    /// Takes a module in. A failure leaves nothing behind; so does a caller that leaves in the middle.
+    pub async fn upload(self: &Arc<Self>, _upload: Upload) -> Result<Uploaded, Error> {
+        todo!()
+    }
+    /// Deletes one version.
+    pub async fn delete(self: &Arc<Self>, _reference: &ModuleRef) -> Result<(), Error> {
+        todo!()
+    }
+    /// The component of one version, verified.
+    pub async fn download(&self, _reference: &ModuleRef) -> Result<(Arc<Revision>, Bytes), Error> {
+        todo!()
+    }
+}
+
+/// What a registry is made of.
+pub struct Parts {
+    /// Rows.
+    pub store: store::SharedStore,
+    /// Bytes.
+    pub blobs: blob::Blobs,
+    /// Code.
+    pub compiler: Arc<dyn Compiler>,
+    /// The operator's limits.
+    pub limits: crate::config::Limits,
+    /// Counters.
+    pub metrics: crate::telemetry::Metrics,
+    /// The time.
+    pub clock: crate::clock::Clock,
+}

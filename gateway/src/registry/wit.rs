@@ -1,0 +1,1 @@
+//! WIT types as text, to compare and to show.

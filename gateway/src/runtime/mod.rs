@@ -1,0 +1,1 @@
+//! Guests: compiled, admitted, run within bounds.

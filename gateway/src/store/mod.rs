@@ -1,0 +1,176 @@
+//! The control plane's persistence, by use case.
+//!
+//! Owns rows: modules, executions and their logs, keys. Does not own bytes of
+//! components (`blob`) nor what a module may be (`registry`). One file an
+//! aggregate a backend; SQL is visible there. Invariant: what a method returned
+//! `Ok` for survives `kill -9`.
+
+pub mod recorder;
+pub mod sqlite;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::model::{ExecutionId, ExecutionRecord, Key, Level, Module, ModuleId, ModuleName, Status};
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database does not answer, or not as it should. Retry later.
+    #[error("the database failed: {context}")]
+    Unavailable {
+        /// What was being done.
+        context: &'static str,
+        /// What the driver said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A row that this program did not write. An operator has to look.
+    #[error("a stored {what} is not readable")]
+    Corrupt {
+        /// What it was.
+        what: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The data can't be opened: not writable, in use by another process, of a newer version.
+    #[error("{reason}")]
+    Open {
+        /// For the operator, with what to do.
+        reason: String,
+        /// What the driver said.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+}
+
+/// A page of a longer list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageRequest {
+    /// From 1.
+    pub page: u32,
+    /// 1 to 200.
+    pub limit: u32,
+}
+
+/// Part of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page<T> {
+    /// What is on the page.
+    pub items: Vec<T>,
+    /// How many there are on all pages.
+    pub total: u64,
+}
+
+/// What the list of modules is narrowed to.
+#[derive(Debug, Clone, Default)]
+pub struct ModuleFilter {
+    /// In the name or the description, any case; `%` and `_` are plain characters.
+    pub query: Option<String>,
+    /// The exact name (any text: one that is no name matches nothing).
+    pub name: Option<String>,
+    /// The exact kind.
+    pub kind: Option<crate::model::ModuleKind>,
+}
+
+/// What became of a module that was to be inserted.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Inserted {
+    /// It is stored now.
+    Created,
+    /// Name and version were taken by this module; the caller compares digests.
+    Existed(Box<Module>),
+}
+
+/// Modules: name, version, permissions, limits.
+#[async_trait]
+pub trait Modules: Send + Sync {
+    /// Stores a module unless its name and version are taken (builds count:
+    /// `1.0.0+a` and `1.0.0+b` are two versions). One of two concurrent calls wins.
+    async fn insert_module(&self, module: &Module) -> Result<Inserted, Error>;
+    /// Every module, for the snapshot.
+    async fn all_modules(&self) -> Result<Vec<Module>, Error>;
+    /// A page of modules by name, then newest version first (semver order).
+    async fn list_modules(&self, filter: &ModuleFilter, page: PageRequest) -> Result<Page<Module>, Error>;
+    /// Deletes a version with its permissions, executions and logs. Tells whether it was there,
+    /// and whether another version still has the same digest.
+    async fn delete_module(&self, id: ModuleId) -> Result<Option<DeletedModule>, Error>;
+    /// Whether any module has these bytes.
+    async fn digest_in_use(&self, digest: crate::model::Digest) -> Result<bool, Error>;
+}
+
+/// What is left after a deletion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeletedModule {
+    /// The digest of its bytes.
+    pub digest: crate::model::Digest,
+    /// Whether another version has them too.
+    pub digest_in_use: bool,
+}
+
+/// What the list of executions is narrowed to.
+#[derive(Debug, Clone, Default)]
+pub struct ExecutionFilter {
+    /// Of this version.
+    pub module_id: Option<ModuleId>,
+    /// Of any version of this module.
+    pub module: Option<ModuleName>,
+    /// In this state.
+    pub status: Option<Status>,
+    /// Started at or after.
+    pub from: Option<Timestamp>,
+    /// Started before.
+    pub to: Option<Timestamp>,
+}
+
+/// Executions and their logs.
+#[async_trait]
+pub trait Executions: Send + Sync {
+    /// Stores a batch in one transaction. A record whose id is stored already
+    /// replaces it when the stored one is still running, and is ignored otherwise.
+    /// Records of modules that are gone by now are ignored.
+    async fn record_executions(&self, records: &[ExecutionRecord]) -> Result<(), Error>;
+    /// Marks what was running when the process ended as failed with `error`; at start.
+    async fn end_interrupted(&self, error: &crate::model::ExecutionError) -> Result<u64, Error>;
+    /// One execution, without its log lines.
+    async fn execution(&self, id: ExecutionId) -> Result<Option<ExecutionRecord>, Error>;
+    /// A page of executions without their log lines, newest first.
+    async fn list_executions(
+        &self,
+        filter: &ExecutionFilter,
+        page: PageRequest,
+    ) -> Result<Page<ExecutionRecord>, Error>;
+    /// The log entries of an execution (one, until there are runs), with the lines of
+    /// `level` and above, of one module if given. `None` where there is no such execution.
+    async fn execution_logs(
+        &self,
+        id: ExecutionId,
+        module_id: Option<ModuleId>,
+        level: Level,
+        page: PageRequest,
+    ) -> Result<Option<Page<ExecutionRecord>>, Error>;
+}
+
+/// API keys.
+#[async_trait]
+pub trait Keys: Send + Sync {
+    /// Stores the first admin key unless there is a key already; tells whether it did.
+    async fn insert_first_key(&self, key: &Key) -> Result<bool, Error>;
+    /// Every key, for the snapshot.
+    async fn all_keys(&self) -> Result<Vec<Key>, Error>;
+}
+
+/// A whole backend.
+#[async_trait]
+pub trait Store: Modules + Executions + Keys {
+    /// A round trip, for readiness.
+    async fn ping(&self) -> Result<(), Error>;
+    /// Waits for what is being written and closes the files.
+    async fn close(&self);
+}
+
+/// A backend that is shared.
+pub type SharedStore = Arc<dyn Store>;

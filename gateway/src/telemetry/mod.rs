@@ -1,0 +1,13 @@
+//! What the gateway tells about itself: log lines, metrics, traces.
+//!
+//! Owns the metric families and the set-up of logging and OTLP. Does not own
+//! executions' own logs (`store`). Invariant: an unsampled request pays for
+//! counters and nothing else.
+
+mod logging;
+mod metrics;
+mod otlp;
+
+pub use logging::{Guard, init};
+pub use metrics::{Metrics, ModuleMetrics, SecurityAlert};
+pub use otlp::{Sampled, Sampler};
