@@ -26,10 +26,10 @@ impl Origin {
 }
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal, $status:literal, $origin:ident, $title:literal;)*) => {
+    ($($variant:ident = $name:literal, $status:literal, $origin:ident, $title:literal;)*) => {
         /// A stable, machine-readable reason, as `type` and `code` of a problem.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum Code { $($(#[$doc])* $variant,)* }
+        pub enum Code { $(#[doc = $title] $variant,)* }
 
         impl Code {
             /// Every code, in the order of the contract.
@@ -92,7 +92,6 @@ codes! {
     OutputTooLarge = "output-too-large", 502, Guest, "The step's output is over its bound";
     StackExhausted = "stack-exhausted", 502, Guest, "The step ran out of stack";
     Overloaded = "overloaded", 503, Gateway, "No slot was free in time";
-    /// A readiness check failed: store or blobs do not answer.
     NotReady = "not-ready", 503, Gateway, "The gateway is not ready";
     TimedOut = "timed-out", 504, Guest, "The step ran out of time";
 }
