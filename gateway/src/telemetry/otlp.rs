@@ -18,3 +18,10 @@ impl Sampler {
         None
     }
 }
+
+impl Sampled {
+    /// A child span.
+    pub fn child(&self, _name: &'static str) -> tracing::Span {
+        tracing::Span::none()
+    }
+}

@@ -1,0 +1,225 @@
+//! Compiled components on this machine's disk.
+//!
+//! Owns the artefact folder and its key. Does not own components' bytes (`blob`)
+//! nor what is mapped (`cache`). Invariant: nothing is mapped as code that this
+//! service did not write here itself, for exactly this engine; loading foreign
+//! bytes as code would be running them.
+
+use std::fs::{self, File, OpenOptions};
+use std::hash::{Hash as _, Hasher};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::{Digest as _, Sha256};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use super::engine::Metering;
+use crate::model::Digest;
+
+type HmacSha256 = Hmac<Sha256>;
+
+/// The HMAC stands behind the artefact in the same file, so that one rename
+/// publishes both.
+const TAG_BYTES: usize = 32;
+
+/// Changes when what an artefact means to us changes, beyond what wasmtime tells.
+const FORMAT: &[u8] = b"sluice-artifact-v1";
+
+/// Compiled components by digest. Cheap to share behind an `Arc`.
+pub(super) struct Artifacts {
+    folder: PathBuf,
+    key: [u8; 32],
+    /// What else must be equal: engine version, target, settings, metering.
+    compatibility: [u8; 32],
+}
+
+/// Why an artefact can't be had or kept.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// The disk does not do it.
+    #[error("{context} {}", path.display())]
+    Disk {
+        context: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// The file is not what was written: it was removed, an alert is due.
+    #[error("the artefact of {0} does not have its authentication code")]
+    Forged(Digest),
+    /// wasmtime does not take it.
+    #[error("the artefact of {0} can't be mapped: {1}")]
+    Unusable(Digest, wasmtime::Error),
+}
+
+impl Artifacts {
+    /// Opens the folder, makes it (0700) and its key (0600) where they are missing,
+    /// and removes what a crash left half-written.
+    pub(super) fn open(folder: PathBuf, engine: &Engine, metering: Metering) -> Result<Self, Error> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)
+            .map_err(|source| Error::Disk { context: "making", path: folder.clone(), source })?;
+        remove_leftovers(&folder);
+        let key = load_or_make_key(&folder.join("node.key"))?;
+        Ok(Self { folder, key, compatibility: compatibility(engine, metering) })
+    }
+
+    /// The component, mapped; `None` when it was not compiled yet. A file that was
+    /// tampered with is removed.
+    pub(super) fn load(&self, engine: &Engine, digest: Digest) -> Result<Option<(Component, u64)>, Error> {
+        let path = self.path(digest);
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(Error::Disk { context: "opening", path, source }),
+        };
+        let Some(bytes) = self.verify(&mut file, digest).map_err(|source| Error::Disk {
+            context: "reading",
+            path: path.clone(),
+            source,
+        })?
+        else {
+            let _ = fs::remove_file(&path);
+            return Err(Error::Forged(digest));
+        };
+        map(engine, &file).map(|component| Some((component, bytes))).map_err(|error| {
+            let _ = fs::remove_file(&path);
+            Error::Unusable(digest, error)
+        })
+    }
+
+    /// Keeps what the compiler made: temporary name, fsync, rename.
+    pub(super) fn store(&self, digest: Digest, compiled: &[u8]) -> Result<(), Error> {
+        let path = self.path(digest);
+        let write = || -> io::Result<()> {
+            let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(&self.folder)?;
+            file.write_all(compiled)?;
+            file.write_all(&self.tag(digest, compiled))?;
+            file.as_file().sync_all()?;
+            file.persist(&path)?;
+            File::open(&self.folder)?.sync_all()
+        };
+        write().map_err(|source| Error::Disk { context: "writing", path: path.clone(), source })
+    }
+
+    /// Removes an artefact whose component is gone.
+    pub(super) fn remove(&self, digest: Digest) {
+        let _ = fs::remove_file(self.path(digest));
+    }
+
+    fn path(&self, digest: Digest) -> PathBuf {
+        let mut key = Sha256::new();
+        key.update(FORMAT);
+        key.update(digest.as_bytes());
+        key.update(self.compatibility);
+        self.folder.join(format!("{}.cwasm", hex::encode(key.finalize())))
+    }
+
+    fn mac(&self, digest: Digest) -> HmacSha256 {
+        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+        let mut mac = HmacSha256::new_from_slice(&self.key).expect("a key of 32 bytes");
+        mac.update(FORMAT);
+        mac.update(digest.as_bytes());
+        mac.update(&self.compatibility);
+        mac
+    }
+
+    fn tag(&self, digest: Digest, compiled: &[u8]) -> [u8; TAG_BYTES] {
+        let mut mac = self.mac(digest);
+        mac.update(compiled);
+        mac.finalize().into_bytes().into()
+    }
+
+    /// The length of the artefact if the file is whole and ours.
+    fn verify(&self, file: &mut File, digest: Digest) -> io::Result<Option<u64>> {
+        let length = file.metadata()?.len();
+        let Some(compiled) = length.checked_sub(TAG_BYTES as u64) else { return Ok(None) };
+        file.rewind()?;
+        let mut mac = self.mac(digest);
+        let mut body = io::Read::by_ref(file).take(compiled);
+        let mut chunk = vec![0; 256 * 1024];
+        loop {
+            let read = body.read(&mut chunk)?;
+            let Some(part) = chunk.get(..read).filter(|part| !part.is_empty()) else { break };
+            mac.update(part);
+        }
+        let mut tag = [0; TAG_BYTES];
+        file.read_exact(&mut tag)?;
+        Ok(mac.verify_slice(&tag).is_ok().then_some(compiled))
+    }
+}
+
+/// Maps the very file that was verified: by its descriptor, since the name could
+/// mean another file by now.
+fn map(engine: &Engine, file: &File) -> wasmtime::Result<Component> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    #[expect(unsafe_code, reason = "mapping compiled code is what this Rust module is for")]
+    // SAFETY: the file was written by `store` from `Engine::precompile_component`'s
+    // output; its HMAC, under a key that only this service's user can read, covers
+    // the bytes, the component and the engine's settings, and was verified on this
+    // descriptor. The folder is 0700 and files in it are replaced, never rewritten.
+    unsafe {
+        Component::deserialize_file(engine, path)
+    }
+}
+
+fn compatibility(engine: &Engine, metering: Metering) -> [u8; 32] {
+    /// wasmtime tells its settings through `Hash`; a SHA-256 makes a name of them
+    /// that does not depend on the standard library's hasher.
+    struct Into256(Sha256);
+    impl Hasher for Into256 {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.update(bytes);
+        }
+        fn finish(&self) -> u64 {
+            0
+        }
+    }
+    let mut hasher = Into256(Sha256::new());
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    metering.hash(&mut hasher);
+    hasher.0.finalize().into()
+}
+
+fn remove_leftovers(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(".new-") {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn load_or_make_key(path: &Path) -> Result<[u8; 32], Error> {
+    let disk = |context| move |source| Error::Disk { context, path: path.to_owned(), source };
+    match fs::read(path) {
+        Ok(bytes) => {
+            // A key of another length is no key; with a new one all artefacts are compiled again.
+            if let Ok(key) = bytes.try_into() {
+                return Ok(key);
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(disk("reading")(source)),
+    }
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(|error| disk("making a key for")(io::Error::other(error)))?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(disk("writing"))?;
+    file.write_all(&key).and_then(|()| file.sync_all()).map_err(disk("writing"))?;
+    Ok(key)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+//! The engine: how guests are compiled and where their memory comes from.
+//!
+//! Owns wasmtime's configuration and the epoch ticker. Does not own compiled
+//! code (`artifact`, `cache`) or instances (`instance`). Invariant: one engine a
+//! process configuration, and a ticker for as long as it lives.
+
+use std::time::Duration;
+
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+/// How often guests that compute are asked whether they may go on. Short enough
+/// that a neighbour waits a few milliseconds at most, long enough that an idle
+/// process hardly wakes.
+const EPOCH_TICK: Duration = Duration::from_millis(5);
+
+/// The stack of a guest's own calls. wasmtime's default; what C and Rust guests
+/// recurse with. Told as the `limit` of `stack-exhausted`.
+pub(super) const WASM_STACK_BYTES: usize = 512 * 1024;
+
+/// The fiber's stack: the guest's part and what host calls need on top.
+const FIBER_STACK_BYTES: usize = WASM_STACK_BYTES + 1024 * 1024;
+
+/// Reset by a memset rather than by giving pages back: a guest that fits takes no
+/// page fault on its next call. The templates' initial memory is 256 KiB; the
+/// rest is their heap.
+const MEMORY_KEEP_RESIDENT_BYTES: usize = 512 * 1024;
+const TABLE_KEEP_RESIDENT_BYTES: usize = 64 * 1024;
+/// What a small step and its host calls touch of a fiber's stack.
+const STACK_KEEP_RESIDENT_BYTES: usize = 32 * 1024;
+
+/// Sizes that Python and JavaScript components need, with room.
+const CORE_INSTANCE_BYTES_MAX: usize = 10 * 1024 * 1024;
+const COMPONENT_INSTANCE_BYTES_MAX: usize = 10 * 1024 * 1024;
+const TABLE_ELEMENTS_MAX: usize = 100_000;
+const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 200;
+const MEMORIES_PER_COMPONENT_MAX: u32 = 32;
+const TABLES_PER_COMPONENT_MAX: u32 = 64;
+
+/// Core instances and tables of the pool for each execution at once: a component
+/// made by wit-component has the module, its shim and its fixups.
+pub(super) const CORE_INSTANCES_PER_SLOT: u32 = 4;
+pub(super) const TABLES_PER_SLOT: u32 = 2;
+
+/// Whether guests' instructions are counted. Two kinds of code, two engines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Metering {
+    /// Fuel is counted and bounded.
+    Fuel,
+    /// Only time bounds a computation.
+    Off,
+}
+
+/// An engine, and how many executions at once its pool has room for.
+pub(super) struct Pool {
+    pub(super) engine: Engine,
+    pub(super) slots: u32,
+}
+
+/// Makes an engine with room for `instances` executions at once, or for fewer where
+/// the address space is too small, and starts its ticker.
+///
+/// # Errors
+/// When not even a small pool can be reserved.
+pub(super) fn open(instances: u32, metering: Metering) -> wasmtime::Result<Pool> {
+    let mut slots = instances.max(1);
+    let engine = loop {
+        match Engine::new(&config(slots, metering)) {
+            Ok(engine) => break engine,
+            // Each slot reserves 4 GiB and a guard of addresses: containers and
+            // `ulimit -v` may not have them.
+            Err(error) if slots > 1 => {
+                tracing::warn!(slots, %error, "no room for this many instances; trying with half");
+                slots /= 2;
+            }
+            Err(error) => return Err(error),
+        }
+    };
+    start_ticker(&engine)?;
+    Ok(Pool { engine, slots })
+}
+
+/// An engine that only compiles; its code fits the pools of the same metering.
+#[cfg(test)]
+pub(super) fn for_tests(metering: Metering) -> Engine {
+    Engine::new(&config(2, metering)).unwrap()
+}
+
+fn config(slots: u32, metering: Metering) -> Config {
+    let mut config = Config::new();
+    config
+        .consume_fuel(metering == Metering::Fuel)
+        .epoch_interruption(true)
+        // WASI p2 needs none of the component model's async; without it a call is cheaper.
+        .concurrency_support(false)
+        // 64-bit memories can't be guarded by address space alone.
+        .wasm_memory64(false)
+        .wasm_backtrace_max_frames(None)
+        .max_wasm_stack(WASM_STACK_BYTES)
+        .async_stack_size(FIBER_STACK_BYTES)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots)));
+    config
+}
+
+fn pool(slots: u32) -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(slots)
+        .total_core_instances(slots.saturating_mul(CORE_INSTANCES_PER_SLOT))
+        .total_memories(slots)
+        .total_tables(slots.saturating_mul(TABLES_PER_SLOT))
+        .total_stacks(slots)
+        .max_core_instance_size(CORE_INSTANCE_BYTES_MAX)
+        .max_component_instance_size(COMPONENT_INSTANCE_BYTES_MAX)
+        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
+        .max_memories_per_component(MEMORIES_PER_COMPONENT_MAX)
+        .max_tables_per_component(TABLES_PER_COMPONENT_MAX)
+        .table_elements(TABLE_ELEMENTS_MAX)
+        .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT_BYTES)
+        .table_keep_resident(TABLE_KEEP_RESIDENT_BYTES)
+        .async_stack_keep_resident(STACK_KEEP_RESIDENT_BYTES)
+        // It looks at present pages only: one that is swapped out or being migrated
+        // at that moment would reach the next instance dirty.
+        .pagemap_scan(Enabled::No);
+    pool
+}
+
+/// The ticker is a thread of the operating system, so that guests that keep every
+/// worker busy can't stop it; it ends with the engine.
+fn start_ticker(engine: &Engine) -> wasmtime::Result<()> {
+    let engine = engine.weak();
+    std::thread::Builder::new().name("epoch-ticker".to_owned()).spawn(move || {
+        loop {
+            std::thread::sleep(EPOCH_TICK);
+            match engine.upgrade() {
+                Some(engine) => engine.increment_epoch(),
+                None => return,
+            }
+        }
+    })?;
+    Ok(())
+}

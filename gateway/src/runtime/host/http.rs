@@ -1,0 +1,24 @@
+//! `sluice:step/http`: denied until a module has permissions that egress can keep.
+
+use crate::model::PermissionKind;
+use crate::runtime::bindings::sluice::step::http::{Host, Request, Response};
+use crate::runtime::bindings::sluice::step::types::HostError;
+use crate::runtime::state::State;
+
+/// How much of a guest's URL is repeated to it.
+const URL_SHOWN_MAX: usize = 200;
+
+impl Host for State {
+    async fn send(&mut self, request: Request) -> Result<Response, HostError> {
+        self.count_host_call().map_err(super::too_many_calls)?;
+        let kind = match request.method.as_str() {
+            "GET" | "HEAD" | "OPTIONS" => PermissionKind::HttpRead,
+            _ => PermissionKind::HttpWrite,
+        };
+        self.call.metrics.permission_denied(kind);
+        // The query may hold what belongs in no log.
+        let resource: String =
+            request.url.split(['?', '#']).next().unwrap_or_default().chars().take(URL_SHOWN_MAX).collect();
+        Err(HostError::PermissionDenied(format!("{} {resource}", kind.as_str())))
+    }
+}

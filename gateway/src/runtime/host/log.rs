@@ -1,0 +1,294 @@
+//! `sluice:step/log`, and what a guest writes to stdout and stderr.
+//!
+//! Owns an execution's log lines and their bounds. Invariant: logging never fails
+//! a step; what doesn't fit is dropped and counted, before it is copied.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::{Map, Value};
+use wasmtime::StoreContextMut;
+use wasmtime::component::{ComponentType, Lift, Linker, WasmList, WasmStr};
+
+use crate::clock::Clock;
+use crate::model::{self, LogLine};
+use crate::runtime::state::State;
+
+/// What a line or a field costs on top of its text, so that empty ones are not free.
+const LINE_BYTES: u64 = 64;
+const FIELD_BYTES: u64 = 16;
+
+/// How much is kept of the end of stdout and of stderr each: enough for the
+/// exception and the stack trace of a Python or JavaScript guest.
+const TAIL_BYTES_MAX: usize = 8 * 1024;
+
+/// How much of one line of stdout or stderr becomes one log line.
+const TAIL_LINES_MAX: usize = 100;
+
+#[derive(Debug, Clone, Copy, ComponentType, Lift)]
+#[component(enum)]
+#[repr(u8)]
+#[expect(dead_code, reason = "made by lifting what a guest passes")]
+enum Level {
+    #[component(name = "debug")]
+    Debug,
+    #[component(name = "info")]
+    Info,
+    #[component(name = "warn")]
+    Warn,
+    #[component(name = "error")]
+    Error,
+}
+
+impl From<Level> for model::Level {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Debug => Self::Debug,
+            Level::Info => Self::Info,
+            Level::Warn => Self::Warn,
+            Level::Error => Self::Error,
+        }
+    }
+}
+
+/// Links `write` by hand: generated bindings copy every string before a bound can
+/// be looked at.
+pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    linker.instance("sluice:step/log@0.1.0")?.func_wrap(
+        "write",
+        |mut store: StoreContextMut<'_, State>,
+         (level, message, fields): (Level, WasmStr, WasmList<(WasmStr, WasmStr)>)| {
+            let line = read_line(&mut store, &message, &fields)?;
+            let state = store.data_mut();
+            match line {
+                Some((message, fields, cost)) => {
+                    emit(state, level.into(), &message);
+                    state.log.push(level.into(), message, fields, cost);
+                }
+                None => state.log.dropped += 1,
+            }
+            Ok(())
+        },
+    )
+}
+
+type Line = (String, Map<String, Value>, u64);
+
+/// The line, unless it is over what is left; an error is a guest that points
+/// outside its memory or at what is not Unicode.
+fn read_line(
+    store: &mut StoreContextMut<'_, State>,
+    message: &WasmStr,
+    fields: &WasmList<(WasmStr, WasmStr)>,
+) -> wasmtime::Result<Option<Line>> {
+    let Some(room) = store.data().log.room() else { return Ok(None) };
+    let text = message.to_str(&*store)?;
+    let mut cost = LINE_BYTES + text.len() as u64 + FIELD_BYTES.saturating_mul(fields.len() as u64);
+    if cost > room {
+        return Ok(None);
+    }
+    let message = text.into_owned();
+    let mut map = Map::with_capacity(fields.len());
+    for index in 0..fields.len() {
+        let Some(field) = fields.get(&mut *store, index) else { break };
+        let (name, json) = field?;
+        let (name, json) = (name.to_str(&*store)?, json.to_str(&*store)?);
+        cost += (name.len() + json.len()) as u64;
+        if cost > room {
+            return Ok(None);
+        }
+        let value = serde_json::from_str(&json).unwrap_or_else(|_| Value::String(json.clone().into_owned()));
+        map.insert(name.into_owned(), value);
+    }
+    Ok(Some((message, map, cost)))
+}
+
+/// Repeats a line in the gateway's own log, for whoever turned `sluice::guest` on.
+fn emit(state: &State, level: model::Level, message: &str) {
+    macro_rules! emit {
+        ($level:ident) => {
+            tracing::$level!(
+                target: "sluice::guest",
+                module = %state.call.module.name,
+                version = %state.call.module.version,
+                execution_id = %state.call.execution_id,
+                "{message}"
+            )
+        };
+    }
+    match level {
+        model::Level::Debug => emit!(debug),
+        model::Level::Info => emit!(info),
+        model::Level::Warn => emit!(warn),
+        model::Level::Error => emit!(error),
+    }
+}
+
+/// The log of one execution.
+#[derive(Debug)]
+pub(in crate::runtime) struct Log {
+    lines: Vec<LogLine>,
+    lines_max: usize,
+    bytes_left: u64,
+    dropped: u64,
+    stdio: Stdio,
+    clock: Clock,
+}
+
+impl Log {
+    pub(in crate::runtime) fn new(lines_max: u32, bytes_max: u64, clock: Clock) -> Self {
+        Self {
+            lines: Vec::new(),
+            lines_max: lines_max as usize,
+            bytes_left: bytes_max,
+            dropped: 0,
+            stdio: Stdio::default(),
+            clock,
+        }
+    }
+
+    /// The streams that WASI writes to.
+    pub(super) fn stdio(&self) -> Stdio {
+        self.stdio.clone()
+    }
+
+    /// Bytes that the next line may have; `None` when no line fits any more.
+    fn room(&self) -> Option<u64> {
+        (self.lines.len() < self.lines_max && self.bytes_left >= LINE_BYTES).then_some(self.bytes_left)
+    }
+
+    fn push(&mut self, level: model::Level, message: String, fields: Map<String, Value>, cost: u64) {
+        self.bytes_left = self.bytes_left.saturating_sub(cost);
+        self.lines.push(LogLine { at: self.clock.now(), level, message, fields });
+    }
+
+    /// All lines, with the tails of stdout and stderr behind them, and how many
+    /// were dropped. The tails are outside the bounds of `write`: an exception's
+    /// text is worth most when a guest has logged too much.
+    pub(in crate::runtime) fn finish(mut self) -> (Vec<LogLine>, u64) {
+        let at = self.clock.now();
+        let mut tails = self.stdio.lock();
+        for (stream, level) in [(Stream::Stdout, model::Level::Info), (Stream::Stderr, model::Level::Error)] {
+            let tail = std::mem::take(tails.of(stream));
+            let (lines, dropped) = tail.into_lines();
+            self.dropped += dropped;
+            self.lines.extend(lines.into_iter().map(|message| {
+                let fields = Map::from_iter([("stream".to_owned(), Value::from(stream.as_str()))]);
+                LogLine { at, level, message, fields }
+            }));
+        }
+        drop(tails);
+        (self.lines, self.dropped)
+    }
+}
+
+/// One of a guest's two output streams.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Stream {
+    Stdout,
+    Stderr,
+}
+
+impl Stream {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+}
+
+/// The tails of stdout and stderr. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Stdio(Arc<Mutex<Tails>>);
+
+impl Stdio {
+    pub(super) fn write(&self, stream: Stream, bytes: &[u8]) {
+        self.lock().of(stream).write(bytes);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tails> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Tails {
+    stdout: Tail,
+    stderr: Tail,
+}
+
+impl Tails {
+    fn of(&mut self, stream: Stream) -> &mut Tail {
+        match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        }
+    }
+}
+
+/// The end of a stream, and how many lines of it are gone.
+#[derive(Debug, Default)]
+struct Tail {
+    bytes: VecDeque<u8>,
+    lines_dropped: u64,
+}
+
+impl Tail {
+    fn write(&mut self, bytes: &[u8]) {
+        let over = (self.bytes.len() + bytes.len()).saturating_sub(TAIL_BYTES_MAX);
+        let from_kept = over.min(self.bytes.len());
+        let from_new = over - from_kept;
+        let newlines = |bytes: &mut dyn Iterator<Item = u8>| bytes.filter(|byte| *byte == b'\n').count() as u64;
+        self.lines_dropped += newlines(&mut self.bytes.drain(..from_kept));
+        let (gone, kept) = bytes.split_at(from_new);
+        self.lines_dropped += newlines(&mut gone.iter().copied());
+        self.bytes.extend(kept);
+    }
+
+    fn into_lines(mut self) -> (Vec<String>, u64) {
+        let text = String::from_utf8_lossy(self.bytes.make_contiguous());
+        let mut lines: Vec<String> =
+            text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect();
+        let over = lines.len().saturating_sub(TAIL_LINES_MAX);
+        lines.drain(..over);
+        (lines, self.lines_dropped + over as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_end_of_stderr_is_kept_when_the_log_is_full() {
+        let (clock, _) = Clock::manual(Timestamp::UNIX_EPOCH);
+        let log = Log::new(0, 0, clock);
+        log.stdio().write(Stream::Stderr, b"first\nthread panicked: no");
+        log.stdio().write(Stream::Stderr, b" such order\n");
+        let (lines, dropped) = log.finish();
+        let messages: Vec<_> = lines.iter().map(|line| line.message.as_str()).collect();
+        assert_eq!(messages, ["first", "thread panicked: no such order"]);
+        assert!(lines.iter().all(|line| line.level == model::Level::Error));
+        assert_eq!(dropped, 0);
+    }
+
+    proptest! {
+        #[test]
+        fn a_tail_is_the_end_of_what_was_written(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..5_000), 0..20)) {
+            let mut tail = Tail::default();
+            let mut all = Vec::new();
+            for chunk in &chunks {
+                tail.write(chunk);
+                all.extend_from_slice(chunk);
+            }
+            let kept = all.len().min(TAIL_BYTES_MAX);
+            let (gone, end) = all.split_at(all.len() - kept);
+            prop_assert_eq!(tail.bytes.make_contiguous(), end);
+            prop_assert_eq!(tail.lines_dropped, gone.iter().filter(|byte| **byte == b'\n').count() as u64);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! WASI p2 as a step sees it: its own environment, clocks, random numbers and
+//! bounded output; no files, no sockets, no arguments, nothing of the host.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder};
+
+use super::log::{Log, Stdio, Stream};
+
+/// What clocks are rounded down to: too coarse to time a neighbour's cache lines,
+/// fine enough for everything a step does.
+const RESOLUTION: Duration = Duration::from_millis(1);
+
+/// Random bytes a guest may ask for at once.
+const RANDOM_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Offered to a guest that asks how much it may write at once.
+const WRITE_BYTES: usize = 64 * 1024;
+
+/// The context of one execution.
+pub(in crate::runtime) fn context(env: Vec<(String, String)>, log: &Log) -> WasiCtx {
+    let mut builder = WasiCtxBuilder::new();
+    builder
+        .stdout(Output { stdio: log.stdio(), stream: Stream::Stdout })
+        .stderr(Output { stdio: log.stdio(), stream: Stream::Stderr })
+        .wall_clock(Wall)
+        .monotonic_clock(Monotonic(Instant::now()))
+        .max_random_size(RANDOM_BYTES_MAX)
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false);
+    for (name, value) in env {
+        builder.env(name, value);
+    }
+    builder.build()
+}
+
+struct Wall;
+
+impl HostWallClock for Wall {
+    fn resolution(&self) -> Duration {
+        RESOLUTION
+    }
+
+    fn now(&self) -> Duration {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Duration::from_millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// Starts at zero with each execution, so that it tells nothing of the host's uptime.
+struct Monotonic(Instant);
+
+impl HostMonotonicClock for Monotonic {
+    fn resolution(&self) -> u64 {
+        1_000_000
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_mul(self.resolution())
+    }
+}
+
+#[derive(Clone)]
+struct Output {
+    stdio: Stdio,
+    stream: Stream,
+}
+
+impl IsTerminal for Output {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Output {
+    fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl OutputStream for Output {
+    fn write(&mut self, bytes: bytes::Bytes) -> StreamResult<()> {
+        self.stdio.write(self.stream, &bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(WRITE_BYTES)
+    }
+}
+
+#[async_trait::async_trait]
+impl Pollable for Output {
+    async fn ready(&mut self) {}
+}
+
+impl tokio::io::AsyncWrite for Output {
+    fn poll_write(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        bytes: &[u8],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        self.stdio.write(self.stream, bytes);
+        std::task::Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+}

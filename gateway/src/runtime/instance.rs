@@ -1,0 +1,157 @@
+//! One execution: a fresh instance, called once within its bounds, dropped.
+//!
+//! Owns the store for as long as the call takes. Invariant: a store is entered for
+//! one call only, and never again after a trap, a timeout or a cancellation.
+
+use std::time::{Duration, Instant};
+
+use wasmtime::{Engine, Store, Trap, UpdateDeadline};
+
+use super::bindings::sluice::step::types as wit;
+use super::engine::WASM_STACK_BYTES;
+use super::limits::LimitReached;
+use super::state::State;
+use super::{Bounds, Call, Execution, Failure, Ready, Usage, outcome};
+use crate::error::Code;
+
+/// Live component-model handles a guest may have; real ones have a few hundred.
+const HANDLES_MAX: usize = 10_000;
+
+/// What a guest may hand over in one host call beyond its output bound, and what
+/// an output may exceed its bound by before its exact size is no longer told:
+/// strings that share the same memory could else fill the host's.
+const COPY_BYTES_SLACK: usize = 16 * 1024 * 1024;
+
+/// How wasmtime words the error of that bound; its type is private. A test keeps
+/// this true.
+const COPY_LIMIT_MESSAGE: &str = "fuel allocated for hostcalls has been exhausted";
+
+/// Runs `call` on a fresh instance. Cancelled, the instance is dropped in the
+/// middle of what it did.
+pub(super) async fn run(engine: &Engine, ready: &Ready, call: Call, bounds: &Bounds) -> Execution {
+    let started_at = bounds.clock.now();
+    let started = Instant::now();
+    let timeout = Duration::from_millis(call.limits.timeout_ms);
+    let deadline = started.checked_add(timeout).unwrap_or(started);
+    let limits = call.limits;
+    let mut store = store(engine, call, bounds, deadline);
+
+    // The timer is set only once the call has to wait for something, so a short
+    // call pays nothing for it.
+    let returned = tokio::time::timeout_at(deadline.into(), invoke(&mut store, ready)).await;
+
+    let used = store.get_fuel().ok().zip(limits.fuel).map(|(left, given)| given.saturating_sub(left));
+    let state = store.into_data();
+    let usage = Usage {
+        fuel: used,
+        memory_bytes: state.memory.peak_bytes(),
+        duration_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+    };
+    let result = match returned {
+        Ok(Ok(returned)) => outcome::check(returned, bounds.output_bytes),
+        Ok(Err(error)) => Err(classify(&error, &limits, &usage, bounds)),
+        Err(_) => Err(timed_out(limits.timeout_ms, &usage)),
+    };
+    let (lines, lines_dropped) = state.log.finish();
+    Execution { result, data: state.context.finish(), usage, started_at, lines, lines_dropped }
+}
+
+fn store(engine: &Engine, call: Call, bounds: &Bounds, deadline: Instant) -> Store<State> {
+    let fuel = call.limits.fuel;
+    let mut store = Store::new(engine, State::new(call, bounds, deadline));
+    store.limiter(|state| &mut state.memory);
+    if let Some(fuel) = fuel {
+        // Fails only on an engine that doesn't meter, and then there is no bound to set.
+        let _ = store.set_fuel(fuel);
+    }
+    // A new store's deadline has passed already: without this it would trap at once.
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(|store| {
+        if Instant::now() >= store.data().deadline {
+            return Err(LimitReached::Time.into());
+        }
+        // wasmtime's own yield wakes the task at once, into the worker's private
+        // slot, and starves its neighbours; tokio's goes to the end of the queue.
+        Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+    });
+    let copy_bytes = usize::try_from(bounds.output_bytes).unwrap_or(usize::MAX);
+    store.set_hostcall_fuel(copy_bytes.saturating_add(COPY_BYTES_SLACK));
+    store.set_max_component_handles(HANDLES_MAX);
+    store
+}
+
+async fn invoke(store: &mut Store<State>, ready: &Ready) -> wasmtime::Result<wit::Outcome> {
+    let instance = ready.artifact.pre().instantiate_async(&mut *store).await?;
+    let function = instance.get_typed_func::<(&str,), (wit::Outcome,)>(&mut *store, &ready.function)?;
+    let input = store.data().call.input.clone();
+    let (outcome,) = function.call_async(&mut *store, (input.as_str(),)).await?;
+    Ok(outcome)
+}
+
+/// The error of the contract for what ended the call.
+fn classify(
+    error: &wasmtime::Error,
+    limits: &crate::model::EffectiveLimits,
+    usage: &Usage,
+    bounds: &Bounds,
+) -> Failure {
+    match error.downcast_ref::<LimitReached>() {
+        Some(LimitReached::Memory { limit, used }) => {
+            return Failure {
+                code: Code::MemoryExceeded,
+                message: format!("{used} bytes of memory were asked for; {limit} are allowed"),
+                limit: Some(*limit),
+                used: Some(*used),
+            };
+        }
+        Some(LimitReached::Time) => return timed_out(limits.timeout_ms, usage),
+        None => {}
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::OutOfFuel) => Failure {
+            code: Code::FuelExhausted,
+            message: "the step used up its fuel".to_owned(),
+            limit: limits.fuel,
+            used: usage.fuel,
+        },
+        Some(Trap::StackOverflow) => Failure {
+            code: Code::StackExhausted,
+            message: format!("the step's calls nested deeper than {WASM_STACK_BYTES} bytes of stack"),
+            limit: Some(WASM_STACK_BYTES as u64),
+            used: None,
+        },
+        Some(Trap::Interrupt) => timed_out(limits.timeout_ms, usage),
+        Some(trap) => trapped(&trap.to_string()),
+        None => unclassified(error, bounds),
+    }
+}
+
+fn unclassified(error: &wasmtime::Error, bounds: &Bounds) -> Failure {
+    if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
+        return trapped(&format!("the step exited with status {}", exit.0));
+    }
+    let text = format!("{error:#}");
+    if text.contains(COPY_LIMIT_MESSAGE) {
+        let used = bounds.output_bytes.saturating_add(COPY_BYTES_SLACK as u64);
+        return Failure {
+            code: Code::OutputTooLarge,
+            message: format!("more than {used} bytes were handed to the host at once"),
+            limit: Some(bounds.output_bytes),
+            used: Some(used),
+        };
+    }
+    trapped(&text)
+}
+
+fn trapped(what: &str) -> Failure {
+    Failure { code: Code::Trap, message: what.to_owned(), limit: None, used: None }
+}
+
+fn timed_out(limit_ms: u64, usage: &Usage) -> Failure {
+    Failure {
+        code: Code::TimedOut,
+        message: format!("the step ran longer than {limit_ms} ms"),
+        limit: Some(limit_ms),
+        used: Some(usage.duration_us / 1_000),
+    }
+}

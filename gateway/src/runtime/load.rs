@@ -1,0 +1,260 @@
+//! The way from a digest to code that can be instantiated.
+//!
+//! Owns the order of the places to look: cache, this machine's artefacts, the
+//! blob store and the compiler. Invariant: the bytes that are compiled are the ones
+//! whose digest was verified, and a component that can't be linked is never kept.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tracing::Instrument as _;
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
+use wasmtime::Engine;
+
+use super::artifact::{self, Artifacts};
+use super::cache::{self, Cache};
+use super::compile::{self, CompileQueue};
+use super::engine::{Metering, TABLES_PER_SLOT};
+use super::host;
+use super::state::State;
+use crate::blob::{self, Blobs};
+use crate::config;
+use crate::error::Code;
+use crate::model::Digest;
+use crate::telemetry::{Metrics, Sampled, SecurityAlert};
+
+/// A component that is ready to be instantiated.
+pub struct Artifact {
+    pre: InstancePre<State>,
+    functions: HashMap<String, ComponentExportIndex>,
+    bytes: u64,
+    slots: u32,
+}
+
+impl Artifact {
+    pub(super) const fn pre(&self) -> &InstancePre<State> {
+        &self.pre
+    }
+
+    pub(super) fn function(&self, name: &str) -> Option<ComponentExportIndex> {
+        self.functions.get(name).copied()
+    }
+
+    /// Slots of the pool that one instance needs.
+    pub(super) const fn slots(&self) -> u32 {
+        self.slots
+    }
+}
+
+impl cache::Weigh for Artifact {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// Why there is no code. Cheap to clone, since several calls may wait for one load.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LoadError {
+    /// The stored bytes are not what they should be: refused, alert raised.
+    #[error("the stored bytes of {0} do not have that digest")]
+    Integrity(Digest),
+    /// The bytes could not be had.
+    #[error("the component's bytes could not be had")]
+    Blob(#[source] Arc<blob::Error>),
+    /// The compiler or the linker does not take the component; the text says why.
+    #[error("{0}")]
+    Rejected(String),
+    /// This machine could not do it.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl LoadError {
+    /// The contract's code. An upload that is rejected is `invalid-module`; a stored
+    /// component that is no longer taken is ours to explain.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Integrity(_) => Code::Integrity,
+            Self::Rejected(_) | Self::Blob(_) | Self::Failed(_) => Code::Internal,
+        }
+    }
+}
+
+/// Loads components. Shared behind an `Arc`.
+pub(super) struct Loader {
+    engine: Engine,
+    linker: Linker<State>,
+    artifacts: Arc<Artifacts>,
+    compiler: CompileQueue,
+    cache: Arc<Cache<Artifact, LoadError>>,
+    blobs: Blobs,
+    metrics: Metrics,
+}
+
+impl Loader {
+    pub(super) fn open(
+        folder: PathBuf,
+        (engine, metering): (Engine, Metering),
+        blobs: Blobs,
+        metrics: Metrics,
+        config: &config::Runtime,
+    ) -> Result<Self, LoadError> {
+        let mut linker = Linker::new(&engine);
+        host::link(&mut linker).map_err(|error| LoadError::Failed(format!("{error:#}")))?;
+        let artifacts =
+            Artifacts::open(folder, &engine, metering).map_err(|error| LoadError::Failed(with_source(&error)))?;
+        let bounds = cache::Bounds { bytes_max: config.cache_bytes, entries_max: config.cache_modules };
+        Ok(Self {
+            compiler: CompileQueue::new(engine.clone()),
+            cache: Arc::new(Cache::new(bounds, metrics.clone())),
+            artifacts: Arc::new(artifacts),
+            engine,
+            linker,
+            blobs,
+            metrics,
+        })
+    }
+
+    /// What is mapped already.
+    pub(super) fn cached(&self, digest: Digest) -> Option<Arc<Artifact>> {
+        self.cache.get(&digest)
+    }
+
+    /// Loads a component that is in the blob store. Cancelled, the load goes on.
+    pub(super) async fn load(
+        self: &Arc<Self>,
+        digest: Digest,
+        trace: Option<&Sampled>,
+    ) -> Result<Arc<Artifact>, LoadError> {
+        let loader = Arc::clone(self);
+        let span = trace.map_or_else(tracing::Span::none, |trace| trace.child("load"));
+        let load = async move { loader.find(digest).await };
+        self.cache.get_or_load(digest, load.instrument(span)).await
+    }
+
+    /// Compiles bytes that are about to be stored, keeps the code and maps it, so that
+    /// the first call finds it ready.
+    pub(super) async fn compile(self: &Arc<Self>, digest: Digest, component: Bytes) -> Result<(), LoadError> {
+        let loader = Arc::clone(self);
+        let load = async move {
+            match loader.mapped(digest).await? {
+                Some(artifact) => Ok(artifact),
+                None => loader.compile_and_map(digest, component).await,
+            }
+        };
+        self.cache.get_or_load(digest, load).await.map(|_| ())
+    }
+
+    /// Forgets a component whose bytes are gone.
+    pub(super) async fn forget(&self, digest: Digest) {
+        self.cache.remove(&digest);
+        let artifacts = Arc::clone(&self.artifacts);
+        let _ = tokio::task::spawn_blocking(move || artifacts.remove(digest)).await;
+    }
+
+    async fn find(&self, digest: Digest) -> Result<Artifact, LoadError> {
+        let started = Instant::now();
+        let artifact = match self.mapped(digest).await? {
+            Some(artifact) => artifact,
+            None => {
+                let component = self.blobs.get(digest).await.map_err(|error| self.blob_error(error))?;
+                self.compile_and_map(digest, component).await?
+            }
+        };
+        self.metrics.loaded(started.elapsed().as_secs_f64());
+        Ok(artifact)
+    }
+
+    fn blob_error(&self, error: blob::Error) -> LoadError {
+        match error {
+            blob::Error::Integrity { expected, found } => {
+                self.metrics.security_alert(SecurityAlert::Integrity);
+                tracing::error!(%expected, %found, "stored bytes do not have their digest; refused");
+                LoadError::Integrity(expected)
+            }
+            error @ (blob::Error::Missing(_) | blob::Error::Unavailable { .. }) => LoadError::Blob(Arc::new(error)),
+        }
+    }
+
+    async fn compile_and_map(&self, digest: Digest, component: Bytes) -> Result<Artifact, LoadError> {
+        let started = Instant::now();
+        let span = tracing::info_span!(target: "sluice::trace", "compile", %digest);
+        let compiled = self.compiler.compile(component).instrument(span).await.map_err(|error| match error {
+            compile::Error::Rejected(_) => LoadError::Rejected(error.to_string()),
+            compile::Error::Failed(_) => LoadError::Failed(error.to_string()),
+        })?;
+        self.metrics.compiled(started.elapsed().as_secs_f64());
+        self.blocking(move |artifacts| artifacts.store(digest, &compiled)).await?;
+        match self.mapped(digest).await {
+            Ok(Some(artifact)) => Ok(artifact),
+            Ok(None) => Err(LoadError::Failed("the artefact vanished".to_owned())),
+            Err(error) => {
+                // What can't be linked will not be asked for again.
+                self.forget(digest).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The component from this machine's artefacts, if it is there and whole.
+    async fn mapped(&self, digest: Digest) -> Result<Option<Artifact>, LoadError> {
+        let engine = self.engine.clone();
+        let artifacts = Arc::clone(&self.artifacts);
+        let loaded = tokio::task::spawn_blocking(move || artifacts.load(&engine, digest))
+            .await
+            .map_err(|error| LoadError::Failed(error.to_string()))?;
+        match loaded {
+            Ok(Some((component, bytes))) => self.link(&component, bytes).map(Some),
+            Ok(None) => Ok(None),
+            // Both are gone from the disk by now; compiling again mends them.
+            Err(error @ artifact::Error::Forged(_)) => {
+                self.metrics.security_alert(SecurityAlert::Artifact);
+                tracing::error!(%digest, %error, "a compiled artefact was tampered with; compiling again");
+                Ok(None)
+            }
+            Err(error @ artifact::Error::Unusable(..)) => {
+                tracing::warn!(%digest, %error, "a compiled artefact is not usable; compiling again");
+                Ok(None)
+            }
+            Err(error @ artifact::Error::Disk { .. }) => Err(LoadError::Failed(with_source(&error))),
+        }
+    }
+
+    fn link(&self, component: &Component, bytes: u64) -> Result<Artifact, LoadError> {
+        let pre = self
+            .linker
+            .instantiate_pre(component)
+            .map_err(|error| LoadError::Rejected(format!("{error:#}")))?;
+        let functions = component
+            .component_type()
+            .exports(&self.engine)
+            .filter(|(_, export)| matches!(export.ty, ComponentItem::ComponentFunc(_)))
+            .filter_map(|(name, _)| Some((name.to_owned(), component.get_export_index(None, name)?)))
+            .collect();
+        let slots = component.resources_required().map_or(1, |needed| {
+            needed.num_memories.max(needed.num_tables.div_ceil(TABLES_PER_SLOT)).max(1)
+        });
+        Ok(Artifact { pre, functions, bytes, slots })
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Artifacts) -> Result<T, artifact::Error> + Send + 'static,
+    ) -> Result<T, LoadError> {
+        let artifacts = Arc::clone(&self.artifacts);
+        tokio::task::spawn_blocking(move || work(&artifacts))
+            .await
+            .map_err(|error| LoadError::Failed(error.to_string()))?
+            .map_err(|error| LoadError::Failed(with_source(&error)))
+    }
+}
+
+/// The message of an error and of what caused it.
+fn with_source(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+}

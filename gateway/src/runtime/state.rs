@@ -1,0 +1,78 @@
+//! What one execution carries through its host calls.
+
+use std::time::Instant;
+
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::WasiHttpCtx;
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
+
+use super::host::context::Context;
+use super::host::log::Log;
+use super::host::outgoing::DenyOutgoing;
+use super::limits::MemoryLimiter;
+use super::{Bounds, Call};
+
+/// Handles of WASI resources (streams, pollables) an execution may hold at once:
+/// real guests hold a dozen.
+const WASI_RESOURCES_MAX: usize = 1_000;
+
+/// In-memory size of one set of headers that a guest may build.
+const HTTP_FIELDS_BYTES_MAX: usize = 64 * 1024;
+
+/// The data of one store; dropped with it, never reused.
+pub(super) struct State {
+    pub(super) call: Call,
+    pub(super) memory: MemoryLimiter,
+    pub(super) log: Log,
+    pub(super) context: Context,
+    pub(super) deadline: Instant,
+    host_calls_left: u32,
+    host_calls_max: u32,
+    wasi: WasiCtx,
+    table: ResourceTable,
+    http: WasiHttpCtx,
+    outgoing: DenyOutgoing,
+}
+
+impl State {
+    pub(super) fn new(mut call: Call, bounds: &Bounds, deadline: Instant) -> Self {
+        let log = Log::new(bounds.log_lines, bounds.log_bytes, bounds.clock.clone());
+        let wasi = super::host::wasi::context(std::mem::take(&mut call.env), &log);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(WASI_RESOURCES_MAX);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(HTTP_FIELDS_BYTES_MAX);
+        Self {
+            memory: MemoryLimiter::new(call.limits.memory_bytes),
+            context: Context::new(call.data.take()),
+            log,
+            deadline,
+            host_calls_left: bounds.host_calls,
+            host_calls_max: bounds.host_calls,
+            wasi,
+            table,
+            http,
+            outgoing: DenyOutgoing,
+            call,
+        }
+    }
+
+    /// Counts a host call; the number that is allowed once it is used up.
+    pub(super) fn count_host_call(&mut self) -> Result<(), u32> {
+        self.host_calls_left = self.host_calls_left.checked_sub(1).ok_or(self.host_calls_max)?;
+        Ok(())
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.outgoing, table: &mut self.table, ctx: &mut self.http }
+    }
+}
