@@ -1,1 +1,320 @@
-//! The composition root.
+//! The composition root: from a configuration to a gateway that serves, and back.
+//!
+//! Owns the order of starting and stopping, and every task that outlives a
+//! request. Invariant: what was answered is stored before the process ends, unless
+//! it is killed.
+
+mod admin_key;
+mod compiler;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::api;
+use crate::blob::{self, Blobs};
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::error::Code;
+use crate::http::{self, invoke};
+use crate::model::ExecutionError;
+use crate::registry::{self, Registry};
+use crate::runtime::{self, Runtime};
+use crate::store::recorder::{self, Recorder};
+use crate::store::sqlite::SqliteStore;
+use crate::store::{self, SharedStore};
+use crate::telemetry::{self, Metrics, Sampler};
+
+/// Why the gateway can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address is taken, or not this machine's.
+    #[error("can't listen on {address}: {source}{}", hint(source))]
+    Listen {
+        /// What was asked for.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The data folder can't be made or written.
+    #[error("the data folder {} can't be used: {source}", path.display())]
+    DataFolder {
+        /// Where.
+        path: std::path::PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The database can't be opened.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The blob store can't be opened.
+    #[error(transparent)]
+    Blobs(#[from] blob::Error),
+    /// The engine can't be started.
+    #[error(transparent)]
+    Runtime(#[from] runtime::Error),
+    /// The modules can't be loaded.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
+    /// Logging or the exporter can't be set up.
+    #[error("telemetry can't be set up: {0:#}")]
+    Telemetry(anyhow::Error),
+    /// Waiting for a signal is not possible here.
+    #[error("signals can't be received: {0}")]
+    Signals(std::io::Error),
+}
+
+fn hint(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => "; another program uses the port: stop it, or choose another with --listen",
+        std::io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege: choose another with --listen",
+        _ => "",
+    }
+}
+
+/// A gateway that serves.
+pub struct App {
+    address: SocketAddr,
+    first_key: Option<String>,
+    stop: watch::Sender<bool>,
+    server: JoinHandle<usize>,
+    recording: JoinHandle<()>,
+    stop_recording: watch::Sender<bool>,
+    detached: invoke::Detached,
+    drain: Duration,
+    store: SharedStore,
+}
+
+/// How a gateway stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped {
+    /// Connections and executions that had to be cut off.
+    pub cut: usize,
+}
+
+impl App {
+    /// Starts a gateway; it serves when this returns.
+    ///
+    /// # Errors
+    /// What an operator has to mend; nothing is left running.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        // The port first: it is what most often is wrong, and nothing has been touched yet.
+        let address = config.server.listen;
+        let listen = |source| Error::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+
+        let parts = Parts::open(&config).await?;
+        let first_key = admin_key::ensure(&*parts.store, &config.data_dir).await?;
+        let keys = Arc::new(ArcSwap::from_pointee(http::auth::KeyRing::new(parts.store.all_keys().await?)));
+
+        let (recorder, service) = {
+            let metrics = parts.metrics.clone();
+            let dropped = move |count| metrics.records_dropped(count);
+            Recorder::new(recorder::Config::default(), Arc::clone(&parts.store), dropped)
+        };
+        let (stop_recording, recording) = spawn_until_told(|told| service.run(told));
+        let detached = invoke::Detached::default();
+        let plane = parts.plane(&config, recorder, Arc::clone(&keys), detached.clone());
+        let config = Arc::new(config);
+        let (stop, stopping) = watch::channel(false);
+        let control = api::router(parts.services(keys, Arc::clone(&config), stopping.clone()));
+        let drain = Duration::from_millis(config.server.drain_ms);
+        let handler = http::Handler::new(plane, control, &config.server);
+        let server = tokio::spawn(http::serve(listener, handler, http::Config::from(&config.server), told(stopping)));
+        tracing::info!(%address, data = %config.data_dir.display(), "serving");
+        let store = parts.store;
+        Ok(Self { address, first_key, stop, server, recording, stop_recording, detached, drain, store })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The admin key, when this start made it.
+    #[must_use]
+    pub fn first_key(&self) -> Option<&str> {
+        self.first_key.as_deref()
+    }
+
+    /// Stops accepting, lets what runs end within the drain time, cuts the rest,
+    /// and stores what is known of all of it.
+    pub async fn stop(self) -> Stopped {
+        let _ = self.stop.send(true);
+        // Requests and what was detached from them drain side by side.
+        let (connections, executions) = tokio::join!(self.server, self.detached.drain(self.drain));
+        let cut = connections.unwrap_or_default() + executions;
+        let _ = self.stop_recording.send(true);
+        let _ = self.recording.await;
+        self.store.close().await;
+        Stopped { cut }
+    }
+}
+
+/// What is opened before anything is served.
+struct Parts {
+    store: SharedStore,
+    blobs: Blobs,
+    metrics: Metrics,
+    clock: Clock,
+    runtime: Arc<Runtime>,
+    registry: Arc<Registry>,
+    sampler: Sampler,
+}
+
+impl Parts {
+    async fn open(config: &Config) -> Result<Self, Error> {
+        make_data_folder(config)?;
+        let clock = Clock::system();
+        let metrics = Metrics::new();
+        let store = open_store(config).await?;
+        store.end_interrupted(&interrupted()).await?;
+        let blobs = Blobs::open(&config.blobs).await?;
+        let runtime = Arc::new(Runtime::open(config, blobs.clone(), metrics.clone(), clock.clone())?);
+        let registry = Registry::open(registry::Parts {
+            store: Arc::clone(&store),
+            blobs: blobs.clone(),
+            compiler: Arc::new(compiler::RuntimeCompiler(Arc::clone(&runtime))),
+            limits: config.limits.clone(),
+            metrics: metrics.clone(),
+            clock: clock.clone(),
+        })
+        .await?;
+        let sampler = Sampler::new(&config.telemetry);
+        Ok(Self { store, blobs, metrics, clock, runtime, registry, sampler })
+    }
+
+    fn plane(
+        &self,
+        config: &Config,
+        recorder: Recorder,
+        keys: http::auth::SharedKeys,
+        detached: invoke::Detached,
+    ) -> invoke::Plane {
+        invoke::Plane {
+            registry: Arc::clone(&self.registry),
+            runtime: Arc::clone(&self.runtime),
+            recorder,
+            keys,
+            metrics: self.metrics.clone(),
+            sampler: self.sampler.clone(),
+            clock: self.clock.clone(),
+            body: http::body::Bounds {
+                bytes_max: config.server.body_bytes as u64,
+                timeout: Duration::from_millis(config.server.body_timeout_ms),
+            },
+            detached,
+        }
+    }
+
+    fn services(
+        &self,
+        keys: http::auth::SharedKeys,
+        config: Arc<Config>,
+        stopping: watch::Receiver<bool>,
+    ) -> api::Services {
+        api::Services {
+            registry: Arc::clone(&self.registry),
+            store: Arc::clone(&self.store),
+            blobs: self.blobs.clone(),
+            keys,
+            metrics: self.metrics.clone(),
+            config,
+            stopping,
+        }
+    }
+}
+
+fn make_data_folder(config: &Config) -> Result<(), Error> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    // It holds the admin key: nobody else's business.
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir);
+    made.map_err(|source| Error::DataFolder { path: config.data_dir.clone(), source })
+}
+
+async fn open_store(config: &Config) -> Result<SharedStore, Error> {
+    match &config.store {
+        config::Store::Sqlite { path } => Ok(Arc::new(SqliteStore::open(path).await?)),
+    }
+}
+
+/// What is said of executions that ran when the process was killed.
+fn interrupted() -> ExecutionError {
+    ExecutionError {
+        code: Code::Internal.as_str().to_owned(),
+        message: "the gateway ended while it ran".to_owned(),
+        origin: Code::Internal.origin().as_str().to_owned(),
+    }
+}
+
+/// Spawns a service that runs until the sender says so, or is gone.
+fn spawn_until_told<F>(run: impl FnOnce(Told) -> F) -> (watch::Sender<bool>, JoinHandle<()>)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (tell, receiver) = watch::channel(false);
+    let service = run(Box::pin(told(receiver)));
+    (tell, tokio::spawn(service))
+}
+
+type Told = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+async fn told(mut receiver: watch::Receiver<bool>) {
+    // An error is a sender that is gone: that is a stop too.
+    let _ = receiver.wait_for(|told| *told).await;
+}
+
+/// `sluice serve`: starts, prints where it is, and stops at SIGTERM or SIGINT. A
+/// second signal ends the process at once.
+///
+/// # Errors
+/// What an operator has to mend.
+#[expect(clippy::print_stdout, reason = "the address and the first key are for whoever started it")]
+pub async fn run(config: Config) -> Result<(), Error> {
+    let guard = telemetry::init(&config.telemetry).map_err(Error::Telemetry)?;
+    let key_file = admin_key::path(&config.data_dir);
+    let mut signals = Signals::new().map_err(Error::Signals)?;
+    let app = App::start(config).await?;
+    if let Some(key) = app.first_key() {
+        println!("Admin key, shown this once and kept in {}:\n  {key}", key_file.display());
+    }
+    println!("Listening on http://{}", app.address());
+
+    signals.next().await;
+    tracing::info!("stopping; a second signal ends the process at once");
+    tokio::spawn(async move {
+        signals.next().await;
+        std::process::exit(130);
+    });
+    let stopped = app.stop().await;
+    tracing::info!(cut = stopped.cut, "stopped");
+    // The exporter's last request blocks.
+    let _ = tokio::task::spawn_blocking(move || guard.shutdown()).await;
+    Ok(())
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

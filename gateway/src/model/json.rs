@@ -150,3 +150,56 @@ impl<'de> Visitor<'de> for RepresentableVisitor {
         Ok(Representable)
     }
 }
+
+/// Any JSON value, for property tests.
+#[cfg(test)]
+pub(crate) fn any_json() -> impl proptest::strategy::Strategy<Value = serde_json::Value> {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_filter("finite", |number| number.is_finite()).prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 64, 8, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
+            prop::collection::hash_map(any::<String>(), inner, 0..8)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn text_that_no_value_can_hold_is_refused() {
+        for text in ["1e400", "-1e999", r#""\ud800""#, r#"{"\udc00":1}"#, "", "{", "nul", "01", "[1,]", "NaN"] {
+            assert!(JsonText::parse(text.to_owned()).is_err(), "{text}");
+        }
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(JsonText::parse(nested(JSON_DEPTH_MAX)).is_ok());
+        assert!(JsonText::parse(nested(JSON_DEPTH_MAX + 1)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_can_be_made_into_a_tree(text in "\\PC{0,60}") {
+            let taken = JsonText::parse(text.clone()).is_ok();
+            prop_assert_eq!(taken, serde_json::from_str::<serde_json::Value>(&text).is_ok());
+        }
+
+        #[test]
+        fn every_tree_is_taken_as_text(value in any_json()) {
+            let text = value.to_string();
+            prop_assert_eq!(JsonText::parse(text.clone()).unwrap().as_str(), text);
+        }
+    }
+}

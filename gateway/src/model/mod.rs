@@ -17,6 +17,8 @@ mod permission;
 pub use digest::{Digest, ParseDigestError};
 pub use execution::{ExecutionError, ExecutionRecord, Level, LogLine, Origin, Status};
 pub use id::{ExecutionId, ModuleId};
+#[cfg(test)]
+pub(crate) use json::any_json;
 pub use json::{JSON_DEPTH_MAX, JsonText, NotJson};
 pub use key::{Key, Role};
 pub use limits::{EffectiveLimits, LimitAboveCeiling, Limits};

@@ -60,11 +60,11 @@ impl Artifacts {
     /// Opens the folder, makes it (0700) and its key (0600) where they are missing,
     /// and removes what a crash left half-written.
     pub(super) fn open(folder: PathBuf, engine: &Engine, metering: Metering) -> Result<Self, Error> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder)
-            .map_err(|source| Error::Disk { context: "making", path: folder.clone(), source })?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|source| Error::Disk {
+            context: "making",
+            path: folder.clone(),
+            source,
+        })?;
         remove_leftovers(&folder);
         let key = load_or_make_key(&folder.join("node.key"))?;
         Ok(Self { folder, key, compatibility: compatibility(engine, metering) })
@@ -210,13 +210,8 @@ fn load_or_make_key(path: &Path) -> Result<[u8; 32], Error> {
     }
     let mut key = [0; 32];
     getrandom::fill(&mut key).map_err(|error| disk("making a key for")(io::Error::other(error)))?;
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(disk("writing"))?;
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).map_err(disk("writing"))?;
     file.write_all(&key).and_then(|()| file.sync_all()).map_err(disk("writing"))?;
     Ok(key)
 }

@@ -130,6 +130,12 @@ fn unclassified(error: &wasmtime::Error, bounds: &Bounds) -> Failure {
     if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
         return trapped(&format!("the step exited with status {}", exit.0));
     }
+    if error.is::<wasmtime::PoolConcurrencyLimitError>() {
+        // A component with many core instances can find the pool's full although
+        // there was a slot: the next try may not.
+        let message = "the pool has no room for this component's instances now".to_owned();
+        return Failure { code: Code::Overloaded, message, limit: None, used: None };
+    }
     let text = format!("{error:#}");
     if text.contains(COPY_LIMIT_MESSAGE) {
         let used = bounds.output_bytes.saturating_add(COPY_BYTES_SLACK as u64);

@@ -11,9 +11,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tracing::Instrument as _;
+use wasmtime::Engine;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
-use wasmtime::Engine;
 
 use super::artifact::{self, Artifacts};
 use super::cache::{self, Cache};
@@ -226,19 +226,16 @@ impl Loader {
     }
 
     fn link(&self, component: &Component, bytes: u64) -> Result<Artifact, LoadError> {
-        let pre = self
-            .linker
-            .instantiate_pre(component)
-            .map_err(|error| LoadError::Rejected(format!("{error:#}")))?;
+        let pre = self.linker.instantiate_pre(component).map_err(|error| LoadError::Rejected(format!("{error:#}")))?;
         let functions = component
             .component_type()
             .exports(&self.engine)
             .filter(|(_, export)| matches!(export.ty, ComponentItem::ComponentFunc(_)))
             .filter_map(|(name, _)| Some((name.to_owned(), component.get_export_index(None, name)?)))
             .collect();
-        let slots = component.resources_required().map_or(1, |needed| {
-            needed.num_memories.max(needed.num_tables.div_ceil(TABLES_PER_SLOT)).max(1)
-        });
+        let slots = component
+            .resources_required()
+            .map_or(1, |needed| needed.num_memories.max(needed.num_tables.div_ceil(TABLES_PER_SLOT)).max(1));
         Ok(Artifact { pre, functions, bytes, slots })
     }
 

@@ -28,12 +28,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use wasmtime::component::ComponentExportIndex;
 
+use crate::blob::Blobs;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::error::{Code, FieldError};
 use crate::model::{Digest, EffectiveLimits, ExecutionId, JsonText, LogLine, Module};
 use crate::telemetry::{Metrics, ModuleMetrics, Sampled};
-use crate::blob::Blobs;
 
 /// Runs steps. Shared behind an `Arc`.
 pub struct Runtime {
@@ -197,8 +197,9 @@ impl Runtime {
         let metering = if config.limits.fuel.is_some() { Metering::Fuel } else { Metering::Off };
         let pool = engine::open(config.runtime.instances, metering).map_err(Error::Engine)?;
         let folder = config.data_dir.join("artifacts");
-        let loader = load::Loader::open(folder, (pool.engine.clone(), metering), blobs, metrics.clone(), &config.runtime)
-            .map_err(Error::Load)?;
+        let loader =
+            load::Loader::open(folder, (pool.engine.clone(), metering), blobs, metrics.clone(), &config.runtime)
+                .map_err(Error::Load)?;
         let wait = Duration::from_millis(config.runtime.wait_ms);
         Ok(Self {
             admission: admission::Admission::new(pool.slots, wait, metrics),
@@ -218,11 +219,12 @@ impl Runtime {
             Some(artifact) => artifact,
             None => self.loader.load(module.sha256, trace).await.map_err(Error::Load)?,
         };
-        let function =
-            artifact.function(function).ok_or_else(|| Error::NoSuchFunction(function.to_owned()))?;
-        let slots = self.admission.admit(artifact.slots()).await.ok_or_else(|| Error::Overloaded {
-            waited_ms: self.admission.wait_ms(),
-        })?;
+        let function = artifact.function(function).ok_or_else(|| Error::NoSuchFunction(function.to_owned()))?;
+        let slots = self
+            .admission
+            .admit(artifact.slots())
+            .await
+            .ok_or_else(|| Error::Overloaded { waited_ms: self.admission.wait_ms() })?;
         Ok(Ready { artifact, function, _slots: slots })
     }
 

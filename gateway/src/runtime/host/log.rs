@@ -248,8 +248,7 @@ impl Tail {
 
     fn into_lines(mut self) -> (Vec<String>, u64) {
         let text = String::from_utf8_lossy(self.bytes.make_contiguous());
-        let mut lines: Vec<String> =
-            text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect();
+        let mut lines: Vec<String> = text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect();
         let over = lines.len().saturating_sub(TAIL_LINES_MAX);
         lines.drain(..over);
         (lines, self.lines_dropped + over as u64)

@@ -1,0 +1,44 @@
+//! The first admin key: made once a store, kept beside it.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::Error;
+use crate::http::auth;
+use crate::model::Role;
+use crate::store::Store;
+
+/// Where the `sluice` command finds the key by itself.
+pub(super) fn path(data_dir: &Path) -> PathBuf {
+    data_dir.join("admin.key")
+}
+
+/// Makes the first key unless the store has one. The file comes before the row: a
+/// crash between the two leaves a file that the next start replaces, never a key
+/// that nobody knows.
+pub(super) async fn ensure(store: &dyn Store, data_dir: &Path) -> Result<Option<String>, Error> {
+    if !store.all_keys().await?.is_empty() {
+        return Ok(None);
+    }
+    let path = path(data_dir);
+    let folder = |source| Error::DataFolder { path: data_dir.to_owned(), source };
+    let (plaintext, key) =
+        auth::generate_key("admin", Role::Admin).map_err(|error| folder(std::io::Error::other(error)))?;
+    write(&path, &plaintext).map_err(folder)?;
+    if store.insert_first_key(&key).await? {
+        return Ok(Some(plaintext));
+    }
+    // Another gateway on the same store was faster; this key opens nothing.
+    std::fs::remove_file(&path).map_err(folder)?;
+    Ok(None)
+}
+
+/// Temporary files are made 0600, and a rename keeps that.
+fn write(path: &Path, key: &str) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    writeln!(file, "{key}")?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}

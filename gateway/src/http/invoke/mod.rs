@@ -1,0 +1,231 @@
+//! `POST /api/v1/wasm/modules/{module}/invoke`: from a request to an execution
+//! and back.
+//!
+//! Owns the order of the checks before anything runs. Does not own the checks
+//! (`auth`, `request`), the execution (`runtime`) or its record (`record`).
+//! Invariants: there is no database call on this way, and an execution that
+//! started leaves a record, whoever leaves or fails.
+
+mod answer;
+mod query;
+mod record;
+mod request;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response, header};
+use hyper::body::Incoming;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+
+use self::record::Running;
+use self::request::InvokeRequest;
+use super::auth::SharedKeys;
+use super::{Body, Problem, body};
+use crate::clock::Clock;
+use crate::error::{Code, FieldError};
+use crate::model::{ExecutionId, Role};
+use crate::registry::{Registry, Revision};
+use crate::runtime::{self, Call, Execution, Ready, Runtime};
+use crate::store::recorder::Recorder;
+use crate::telemetry::{Metrics, Sampled, Sampler};
+
+/// An execution that takes longer is shown as `running`; most are over long before.
+const SHOWN_AS_RUNNING_AFTER: Duration = Duration::from_millis(250);
+
+/// What a caller who found no slot is told to wait. Slots come back in milliseconds;
+/// the header has whole seconds.
+const RETRY_AFTER_S: u32 = 1;
+
+/// What an invocation needs of the rest of the gateway. Cheap to clone.
+#[derive(Clone)]
+pub struct Plane {
+    /// What there is.
+    pub registry: Arc<Registry>,
+    /// What runs it.
+    pub runtime: Arc<Runtime>,
+    /// What remembers it.
+    pub recorder: Recorder,
+    /// Who may.
+    pub keys: SharedKeys,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Who is traced.
+    pub sampler: Sampler,
+    /// The time.
+    pub clock: Clock,
+    /// Of requests' bodies.
+    pub body: body::Bounds,
+    /// Executions that go on after their answer.
+    pub detached: Detached,
+}
+
+/// Executions that were asked for with `Prefer: respond-async`. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Detached {
+    tasks: TaskTracker,
+    cut: CancellationToken,
+}
+
+impl Detached {
+    /// Waits for them, `patience` long, then ends the rest; how many those were.
+    pub async fn drain(&self, patience: Duration) -> usize {
+        self.tasks.close();
+        let in_time = tokio::time::timeout(patience, self.tasks.wait()).await.is_ok();
+        let cut = if in_time { 0 } else { self.tasks.len() };
+        self.cut.cancel();
+        self.tasks.wait().await;
+        cut
+    }
+}
+
+/// Runs a function of `module`: the path's segment, percent-decoded, and not
+/// checked in any other way. Dropped where the client leaves; the execution then
+/// ends, and is recorded as canceled.
+pub async fn handle(plane: &Plane, module: &str, request: Request<Incoming>) -> Response<Body> {
+    let trace = plane.sampler.sample(request.headers());
+    let span = trace.as_ref().map(|trace| trace.span().clone());
+    let invoke = invoke(plane, module, request, trace);
+    // A span costs even when nobody looks: it is there for traced requests only.
+    let answer = match span {
+        None => invoke.await,
+        Some(span) => invoke.instrument(span).await,
+    };
+    answer.unwrap_or_else(Problem::into_response)
+}
+
+async fn invoke(
+    plane: &Plane,
+    module: &str,
+    request: Request<Incoming>,
+    trace: Option<Sampled>,
+) -> Result<Response<Body>, Problem> {
+    let caller = plane.keys.load().authenticate(request.headers())?;
+    caller.require(Role::Invoker)?;
+    let revision = plane
+        .registry
+        .snapshot()
+        .resolve_text(module)
+        .cloned()
+        .ok_or_else(|| Problem::new(Code::NotFound, format!("there is no module {}", shown(module))))?;
+    let function = query::function(request.uri().query())?;
+    require_function(&revision, &function)?;
+    query::require_json(request.headers())?;
+    let respond_async = prefers_async(request.headers());
+
+    let body = body::read(request.into_body(), plane.body).await?;
+    let asked = InvokeRequest::parse(&body).map_err(|bad| Problem::new(bad.code, bad.detail).errors(bad.errors))?;
+    let limits = revision.limits.lowered_by(&asked.limits).map_err(|above| {
+        let path = format!("/limits/{}", above.field);
+        Problem::malformed(vec![FieldError::new(path, "out-of-range", above.to_string())])
+    })?;
+
+    let ready = plane
+        .runtime
+        .prepare(&revision.module, &function, trace.as_ref())
+        .await
+        .map_err(|error| refused(plane, error))?;
+    let call = Call {
+        execution_id: ExecutionId::generate(),
+        module: Arc::clone(&revision.module),
+        metrics: revision.metrics.clone(),
+        function,
+        input: asked.input,
+        data: asked.data,
+        env: asked.env,
+        limits,
+        trace,
+    };
+    if respond_async { Ok(detach(plane, ready, call).await) } else { run(plane, ready, call).await }
+}
+
+/// Runs to the end and answers with it.
+async fn run(plane: &Plane, ready: Ready, call: Call) -> Result<Response<Body>, Problem> {
+    let running = Running::new(plane, &call);
+    let id = call.execution_id;
+    let execution = execute(plane, ready, call, &running).await;
+    let answer = answer::of(id, &execution);
+    running.ended(execution);
+    answer
+}
+
+/// Runs in a task of its own; the answer tells where to look.
+async fn detach(plane: &Plane, ready: Ready, call: Call) -> Response<Body> {
+    let running = Running::new(plane, &call);
+    let id = call.execution_id;
+    // Whoever follows the answer's Location finds it.
+    plane.recorder.record_durably(running.record()).await;
+    let task_plane = plane.clone();
+    let cut = plane.detached.cut.clone();
+    plane.detached.tasks.spawn(async move {
+        // What is cut off drops `running`, which records it as canceled.
+        let work = async {
+            let execution = task_plane.runtime.run(ready, call).await;
+            running.ended(execution);
+        };
+        tokio::select! {
+            () = work => {}
+            () = cut.cancelled() => {}
+        }
+    });
+    answer::accepted(id)
+}
+
+async fn execute(plane: &Plane, ready: Ready, call: Call, running: &Running) -> Execution {
+    let mut work = std::pin::pin!(plane.runtime.run(ready, call));
+    // The timer is set only when the execution has to wait, so a short one pays nothing.
+    match tokio::time::timeout(SHOWN_AS_RUNNING_AFTER, work.as_mut()).await {
+        Ok(execution) => execution,
+        Err(_) => {
+            plane.recorder.record(running.record());
+            work.await
+        }
+    }
+}
+
+fn require_function(revision: &Revision, function: &str) -> Result<(), Problem> {
+    let functions = &revision.module.functions;
+    if functions.binary_search_by(|known| known.as_str().cmp(function)).is_ok() {
+        return Ok(());
+    }
+    let detail = if functions.is_empty() {
+        format!("{} has no step functions; it is an HTTP function", revision.module.name)
+    } else {
+        format!("{} has no function {}; it has {}", revision.module.name, shown(function), functions.join(", "))
+    };
+    Err(Problem::new(Code::NoSuchFunction, detail))
+}
+
+fn prefers_async(headers: &http::HeaderMap) -> bool {
+    let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    preferences.flat_map(|value| value.split(',')).any(|preference| preference.trim().eq_ignore_ascii_case("respond-async"))
+}
+
+/// The answer where nothing was run.
+fn refused(plane: &Plane, error: runtime::Error) -> Problem {
+    let code = error.code();
+    match error {
+        runtime::Error::Overloaded { .. } => {
+            plane.metrics.overloaded();
+            Problem::new(code, error.to_string()).retry_after_s(RETRY_AFTER_S)
+        }
+        runtime::Error::NoSuchFunction(_) => Problem::new(code, error.to_string()),
+        runtime::Error::Load(runtime::LoadError::Integrity(_)) => {
+            Problem::new(code, "the stored bytes of the module are not what was uploaded; it is not run")
+        }
+        runtime::Error::Load(_) | runtime::Error::Engine(_) => Problem::new(code, "").caused_by(error),
+    }
+}
+
+/// A caller's text in an answer: not all of it when there is much.
+fn shown(text: &str) -> String {
+    const SHOWN_MAX: usize = 100;
+    text.chars().take(SHOWN_MAX).collect()
+}
+
+/// The headers of an answer that was made for one caller only.
+fn no_store(response: &mut Response<Body>) {
+    response.headers_mut().insert(header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+}

@@ -1,0 +1,125 @@
+//! What is remembered of an execution.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::Plane;
+use super::answer::{failed_detail, invalid_detail};
+use crate::error::Code;
+use crate::model::{ExecutionError, ExecutionId, ExecutionRecord, Module, Status};
+use crate::runtime::{Call, Execution, Outcome};
+use crate::store::recorder::Recorder;
+use crate::telemetry::{ModuleMetrics, Sampled};
+
+/// How much of an error's text is kept.
+const MESSAGE_BYTES_MAX: usize = 4 * 1024;
+
+/// An execution that started. Dropped without having ended, it is recorded as
+/// canceled: the client left, or the gateway stops.
+pub(super) struct Running {
+    recorder: Recorder,
+    metrics: ModuleMetrics,
+    trace: Option<Sampled>,
+    id: ExecutionId,
+    module: Arc<Module>,
+    function: String,
+    started_at: Timestamp,
+    started: Instant,
+    ended: bool,
+}
+
+impl Running {
+    pub(super) fn new(plane: &Plane, call: &Call) -> Self {
+        Self {
+            recorder: plane.recorder.clone(),
+            metrics: call.metrics.clone(),
+            trace: call.trace.clone(),
+            id: call.execution_id,
+            module: Arc::clone(&call.module),
+            function: call.function.clone(),
+            started_at: plane.clock.now(),
+            started: Instant::now(),
+            ended: false,
+        }
+    }
+
+    /// The record of an execution that runs.
+    pub(super) fn record(&self) -> ExecutionRecord {
+        ExecutionRecord {
+            execution_id: self.id,
+            module_id: self.module.id,
+            module: self.module.name.clone(),
+            version: self.module.version.clone(),
+            function: self.function.clone(),
+            status: Status::Running,
+            started_at: self.started_at,
+            duration_us: None,
+            fuel: None,
+            memory_bytes: None,
+            error: None,
+            lines: Vec::new(),
+            lines_dropped: 0,
+        }
+    }
+
+    /// Records how it ended, and counts it.
+    pub(super) fn ended(mut self, execution: Execution) {
+        self.ended = true;
+        let (status, code) = status(&execution);
+        let usage = execution.usage;
+        self.metrics.execution_ended(status, code, usage.duration_us, usage.fuel, usage.memory_bytes);
+        if execution.lines_dropped > 0 {
+            self.metrics.log_lines_dropped(execution.lines_dropped);
+        }
+        if let Some(trace) = &self.trace {
+            trace.record_outcome(status, code);
+        }
+        self.recorder.record(ExecutionRecord {
+            status,
+            duration_us: Some(usage.duration_us),
+            fuel: usage.fuel,
+            memory_bytes: Some(usage.memory_bytes),
+            error: code.map(|code| error(code, &execution)),
+            lines: execution.lines,
+            lines_dropped: execution.lines_dropped,
+            ..self.record()
+        });
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.metrics.execution_ended(Status::Canceled, None, duration_us, None, 0);
+        self.recorder.record(ExecutionRecord {
+            status: Status::Canceled,
+            duration_us: Some(duration_us),
+            ..self.record()
+        });
+    }
+}
+
+fn status(execution: &Execution) -> (Status, Option<Code>) {
+    match &execution.result {
+        Ok(Outcome::Completed { .. }) => (Status::Completed, None),
+        Ok(Outcome::Invalid(_)) => (Status::Invalid, Some(Code::InvalidData)),
+        Ok(Outcome::Failed(_)) => (Status::Failed, Some(Code::StepFailed)),
+        Err(failure) => (Status::Failed, Some(failure.code)),
+    }
+}
+
+fn error(code: Code, execution: &Execution) -> ExecutionError {
+    let mut message = match &execution.result {
+        Ok(Outcome::Completed { .. }) => String::new(),
+        Ok(Outcome::Invalid(errors)) => invalid_detail(errors.len()),
+        Ok(Outcome::Failed(failure)) => failed_detail(failure),
+        Err(failure) => failure.message.clone(),
+    };
+    message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+    ExecutionError { code: code.as_str().to_owned(), message, origin: code.origin().as_str().to_owned() }
+}

@@ -1,0 +1,278 @@
+//! The body of an invoke request: cut into texts, checked, not made into trees.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use crate::error::{Code, FieldError};
+use crate::model::{JsonText, Limits};
+
+/// Variables of one call, and their names and values together: what fits a
+/// process's environment on small systems.
+const ENV_ENTRIES_MAX: usize = 200;
+const ENV_BYTES_MAX: usize = 64 * 1024;
+
+/// What a caller asks for.
+#[derive(Debug, PartialEq)]
+pub(super) struct InvokeRequest {
+    pub(super) input: JsonText,
+    /// An object.
+    pub(super) data: Option<JsonText>,
+    pub(super) env: Vec<(String, String)>,
+    pub(super) limits: Limits,
+}
+
+/// Why a body is no request: all mistakes at once.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct BadRequest {
+    pub(super) code: Code,
+    pub(super) detail: String,
+    pub(super) errors: Vec<FieldError>,
+}
+
+impl InvokeRequest {
+    /// Reads a body; an empty one asks for nothing.
+    pub(super) fn parse(body: &[u8]) -> Result<Self, BadRequest> {
+        let Members { input, data, env, limits, unknown } = members(body)?;
+        let mut mistakes = Mistakes::default();
+        for name in unknown {
+            let known = "input, data, env, limits";
+            mistakes.unknown(pointer("", &name), format!("{name} is not known; known are {known}"));
+        }
+        let input = input.map_or_else(|| Some(JsonText::null()), |raw| mistakes.json("/input", raw));
+        let data = data.and_then(|raw| mistakes.object("/data", raw));
+        let env = env.map_or_else(Vec::new, |raw| read_env(raw, &mut mistakes));
+        let limits = limits.map_or_else(Limits::default, |raw| read_limits(raw, &mut mistakes));
+        let input = mistakes.none_or(input)?;
+        Ok(Self { input: input.unwrap_or_else(JsonText::null), data, env, limits })
+    }
+}
+
+fn members(body: &[u8]) -> Result<Members<'_>, BadRequest> {
+    if body.is_empty() {
+        return Ok(Members::default());
+    }
+    serde_json::from_slice(body).map_err(|error| BadRequest {
+        code: Code::BadRequest,
+        detail: format!("the body is not a JSON object: {error}"),
+        errors: Vec::new(),
+    })
+}
+
+/// The members as they stand in the body.
+#[derive(Default)]
+struct Members<'a> {
+    input: Option<&'a RawValue>,
+    data: Option<&'a RawValue>,
+    env: Option<&'a RawValue>,
+    limits: Option<&'a RawValue>,
+    unknown: Vec<String>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+/// Reads the members by hand so that all unknown ones are told, not only the first.
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with input, data, env and limits")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+        let mut members = Members::default();
+        while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+            let slot = match name.as_ref() {
+                "input" => &mut members.input,
+                "data" => &mut members.data,
+                "env" => &mut members.env,
+                "limits" => &mut members.limits,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                    members.unknown.push(name.into_owned());
+                    continue;
+                }
+            };
+            if slot.replace(map.next_value()?).is_some() {
+                return Err(serde::de::Error::custom(format_args!("{name} is there twice")));
+            }
+        }
+        Ok(members)
+    }
+}
+
+#[derive(Default)]
+struct Mistakes {
+    errors: Vec<FieldError>,
+    unknown: usize,
+}
+
+impl Mistakes {
+    fn unknown(&mut self, path: String, message: String) {
+        self.unknown += 1;
+        self.errors.push(FieldError::new(path, "unknown-field", message));
+    }
+
+    fn add(&mut self, path: String, code: &str, message: impl Into<String>) {
+        self.errors.push(FieldError::new(path, code, message));
+    }
+
+    fn json(&mut self, path: &str, raw: &RawValue) -> Option<JsonText> {
+        JsonText::from_raw(raw).map_err(|error| self.add(path.to_owned(), "malformed", error.to_string())).ok()
+    }
+
+    /// `null` is as good as nothing.
+    fn object(&mut self, path: &str, raw: &RawValue) -> Option<JsonText> {
+        if raw.get() == "null" {
+            return None;
+        }
+        let json = self.json(path, raw)?;
+        if json.is_object() {
+            return Some(json);
+        }
+        self.add(path.to_owned(), "wrong-type", "an object is wanted");
+        None
+    }
+
+    fn map(&mut self, path: &str, raw: &RawValue) -> Map<String, Value> {
+        self.object(path, raw).and_then(|json| serde_json::from_str(json.as_str()).ok()).unwrap_or_default()
+    }
+
+    fn none_or<T>(self, value: T) -> Result<T, BadRequest> {
+        if self.errors.is_empty() {
+            return Ok(value);
+        }
+        let code = if self.unknown == self.errors.len() { Code::UnknownField } else { Code::BadRequest };
+        let detail =
+            self.errors.iter().map(|error| format!("{}: {}", error.path, error.message)).collect::<Vec<_>>().join("; ");
+        Err(BadRequest { code, detail, errors: self.errors })
+    }
+}
+
+fn read_env(raw: &RawValue, mistakes: &mut Mistakes) -> Vec<(String, String)> {
+    let map = mistakes.map("/env", raw);
+    let bytes: usize = map.iter().map(|(name, value)| name.len() + value.as_str().map_or(0, str::len)).sum();
+    if map.len() > ENV_ENTRIES_MAX || bytes > ENV_BYTES_MAX {
+        let message = format!("at most {ENV_ENTRIES_MAX} variables with {ENV_BYTES_MAX} bytes together");
+        mistakes.add("/env".to_owned(), "too-large", message);
+        return Vec::new();
+    }
+    let mut env = Vec::with_capacity(map.len());
+    for (name, value) in map {
+        match value {
+            _ if name.is_empty() || name.contains(['=', '\0']) => {
+                mistakes.add(pointer("/env", &name), "malformed", "a name is not empty and has no = and no NUL");
+            }
+            Value::String(value) if value.contains('\0') => {
+                mistakes.add(pointer("/env", &name), "malformed", "a value has no NUL");
+            }
+            Value::String(value) => env.push((name, value)),
+            _ => mistakes.add(pointer("/env", &name), "wrong-type", "a string is wanted"),
+        }
+    }
+    env
+}
+
+fn read_limits(raw: &RawValue, mistakes: &mut Mistakes) -> Limits {
+    let mut limits = Limits::default();
+    for (name, value) in mistakes.map("/limits", raw) {
+        let slot = match name.as_str() {
+            "fuel" => &mut limits.fuel,
+            "memory_bytes" => &mut limits.memory_bytes,
+            "timeout_ms" => &mut limits.timeout_ms,
+            _ => {
+                let known = "fuel, memory_bytes, timeout_ms";
+                mistakes.unknown(pointer("/limits", &name), format!("{name} is not known; known are {known}"));
+                continue;
+            }
+        };
+        match (&value, value.as_u64()) {
+            (Value::Null, _) => {}
+            (_, Some(number)) if number > 0 => *slot = Some(number),
+            _ => mistakes.add(pointer("/limits", &name), "wrong-type", "a positive whole number is wanted"),
+        }
+    }
+    limits
+}
+
+/// A JSON Pointer to a member.
+fn pointer(parent: &str, name: &str) -> String {
+    format!("{parent}/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn refused(body: &str) -> (Code, Vec<String>) {
+        let refusal = InvokeRequest::parse(body.as_bytes()).unwrap_err();
+        (refusal.code, refusal.errors.into_iter().map(|error| error.path).collect())
+    }
+
+    #[test]
+    fn all_members_are_optional() {
+        for body in ["", "{}", "{\"data\": null, \"env\": null, \"limits\": {\"fuel\": null}}"] {
+            let request = InvokeRequest::parse(body.as_bytes()).unwrap();
+            assert_eq!(request.input.as_str(), "null");
+            assert_eq!((request.data, request.env, request.limits), (None, Vec::new(), Limits::default()));
+        }
+    }
+
+    #[test]
+    fn the_input_is_passed_on_as_it_is_written() {
+        let request = InvokeRequest::parse(br#"{"input": {"b":1.50,  "a":[1e2]}}"#).unwrap();
+        assert_eq!(request.input.as_str(), r#"{"b":1.50,  "a":[1e2]}"#);
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once() {
+        assert_eq!(
+            refused(r#"{"x": 1, "data": [], "env": {"A": 1, "B=": "b"}, "limits": {"fuel": -1, "memory": 5}, "input": 1e400}"#),
+            (
+                Code::BadRequest,
+                ["/x", "/input", "/data", "/env/A", "/env/B=", "/limits/fuel", "/limits/memory"].map(str::to_owned).to_vec()
+            )
+        );
+    }
+
+    #[test]
+    fn only_unknown_members_have_their_own_code() {
+        assert_eq!(refused(r#"{"x/y": 1, "z": 2}"#), (Code::UnknownField, vec!["/x~1y".to_owned(), "/z".to_owned()]));
+    }
+
+    #[test]
+    fn what_is_no_object_or_too_deep_is_refused() {
+        for body in ["[]", "1", "nope", "{\"input\":", "{\"input\":1,\"input\":2}", "\u{feff}{}"] {
+            assert_eq!(refused(body).0, Code::BadRequest, "{body}");
+        }
+        let deep = format!("{{\"input\": {}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert_eq!(refused(&deep), (Code::BadRequest, vec!["/input".to_owned()]));
+        let unknown = format!("{{\"x\": {}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert_eq!(refused(&unknown).0, Code::UnknownField);
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_it_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = InvokeRequest::parse(&body);
+        }
+
+        /// P3: what the caller gives is what the function gets.
+        #[test]
+        fn p3_any_json_value_reaches_the_input_unchanged(value in crate::model::any_json()) {
+            let body = format!("{{\"input\":{value}}}");
+            let request = InvokeRequest::parse(body.as_bytes()).unwrap();
+            prop_assert_eq!(request.input.as_str(), value.to_string());
+        }
+    }
+}
