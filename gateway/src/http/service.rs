@@ -94,7 +94,7 @@ where
         }
         match router::invoked_module(uri.path()) {
             Some(module) if request.method() == Method::POST => {
-                invoke::handle(&self.plane, &module, request, id).await
+                invoke::handle(&self.plane, &module, request).await
             }
             Some(_) => {
                 Problem::new(Code::MethodNotAllowed, "a module is invoked with POST").allow("POST").into_response()
