@@ -1,0 +1,3 @@
+//! The integration tests: one binary, over real sockets, with real guests.
+
+mod support;
