@@ -4,6 +4,7 @@
 //! or the way to the gateway (`step`).
 //! Invariant: no input makes it panic; a wrong order ends as `invalid` with all that is wrong.
 
+mod field;
 mod order;
 mod step;
 

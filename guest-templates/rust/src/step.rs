@@ -89,7 +89,7 @@ impl From<HostError> for StepError {
 }
 
 fn to_json(value: &impl Serialize) -> Result<String, StepError> {
-    serde_json::to_string(value).map_err(|error| failure("not-json", error.to_string()).into())
+    serde_json::to_string(value).map_err(|_| failure("not-json", "a value that JSON can't hold").into())
 }
 
 /// Log lines with structured fields, kept with the execution.
@@ -142,9 +142,9 @@ pub mod context {
     /// The value at `key`: a top-level name, or a JSON Pointer. A value of another type is an error of the data.
     pub fn get<T: DeserializeOwned>(key: &str) -> Result<Option<T>, StepError> {
         let Some(json) = host::get(key)? else { return Ok(None) };
-        serde_json::from_str(&json).map(Some).map_err(|error| {
+        serde_json::from_str(&json).map(Some).map_err(|_| {
             let path = if key.starts_with('/') { key.to_owned() } else { format!("/{key}") };
-            StepError::invalid(path, "malformed", error.to_string())
+            StepError::invalid(path, "malformed", "not of the type that the step reads")
         })
     }
 
@@ -156,8 +156,11 @@ pub mod context {
 
 /// Runs a step's function on its input as JSON text, and words its result for the gateway.
 pub fn answer<'a, I: Deserialize<'a>>(input: &'a str, step: impl FnOnce(I) -> Result<Completed, StepError>) -> Outcome {
-    let input =
-        serde_json::from_str(input).map_err(|error| StepError::invalid("", "malformed", format!("the input: {error}")));
+    // The place, without serde's own words: they would be a tenth of the whole component.
+    let input = serde_json::from_str(input).map_err(|error| {
+        let message = format!("not what the step reads, at line {} column {}", error.line(), error.column());
+        StepError::invalid("", "malformed", message)
+    });
     match input.and_then(step) {
         Ok(completed) => Outcome::Completed(completed),
         Err(StepError::Invalid(errors)) => Outcome::Invalid(errors),
