@@ -45,6 +45,7 @@ struct Told {
 /// A step that does harm, and the codes of which one has to be the answer.
 struct Attack {
     module: &'static str,
+    input: Value,
     limits: Value,
     codes: &'static [&'static str],
 }
@@ -141,10 +142,25 @@ fn hostile_orders(gateway: &Gateway, paint: Paint) -> Result<()> {
 /// Steps that never end or eat memory are cut off, one by one, and their neighbour doesn't notice.
 fn hostile_steps(step: &mut Step, gateway: &Gateway, paint: Paint) -> Result<()> {
     let attacks = [
-        Attack { module: "spin", limits: json!({"fuel": HOSTILE_FUEL}), codes: &["fuel-exhausted"] },
-        // A fast machine uses up the default fuel before the time.
-        Attack { module: "spin", limits: json!({"timeout_ms": 200}), codes: &["timed-out", "fuel-exhausted"] },
-        Attack { module: "grow", limits: json!({"memory_bytes": HOSTILE_MEMORY_BYTES}), codes: &["memory-exceeded"] },
+        Attack {
+            module: "spin",
+            input: Value::Null,
+            limits: json!({"fuel": HOSTILE_FUEL}),
+            codes: &["fuel-exhausted"],
+        },
+        Attack {
+            module: "spin",
+            input: Value::Null,
+            limits: json!({"timeout_ms": 200}),
+            // A fast machine uses up the default fuel before the time.
+            codes: &["timed-out", "fuel-exhausted"],
+        },
+        Attack {
+            module: "grow",
+            input: json!({"bytes": 4 * HOSTILE_MEMORY_BYTES}),
+            limits: json!({"memory_bytes": HOSTILE_MEMORY_BYTES}),
+            codes: &["memory-exceeded"],
+        },
     ];
     let mut neighbour = gateway.connect()?;
     let answered = thread::scope(|scope| -> Result<usize> {
@@ -169,7 +185,7 @@ fn hostile_steps(step: &mut Step, gateway: &Gateway, paint: Paint) -> Result<()>
 
 fn attack_with(gateway: &Gateway, attack: &Attack) -> Result<(String, u16, String)> {
     let what = format!("{} with {}", attack.module, attack.limits);
-    let body = json!({"limits": attack.limits}).to_string();
+    let body = json!({"input": attack.input, "limits": attack.limits}).to_string();
     let answer = gateway.connect()?.post(&invoke(attack.module), &body)?;
     let told: Told = serde_json::from_str(&answer.body)?;
     let as_told = told.code.is_some_and(|code| attack.codes.contains(&code.as_str()));
@@ -197,8 +213,8 @@ fn keep_running(gateway: Gateway, paint: Paint) -> Result<()> {
     println!("    alias sluice={program}");
     println!("    sluice list");
     println!("    sluice invoke order-check --input '{}'", orders::GOOD);
-    println!("    sluice init --lang rust my-step && cd my-step && sluice build");
-    println!("    sluice upload my-step.wasm --name my-step --version 0.1.0    # the file that build names");
+    println!("    sluice init my-step && cd my-step && sluice build && sluice upload");
+    println!("    sluice invoke my-step --input '{}'", orders::GOOD);
     println!("    curl -s $SLUICE_SERVER/metrics");
     println!("Ctrl-C stops it.");
     let status = gateway.wait()?;
@@ -220,9 +236,10 @@ fn ran(gateway: &Gateway, paint: Paint, arguments: &[&str]) -> Result<Output> {
     let mut command: Command = gateway.command();
     let output = command.args(arguments).output().context("can't start sluice")?;
     println!("    {}", paint.bold(&format!("$ sluice {}", quoted(arguments))));
-    let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
-    for line in pretty(&String::from_utf8_lossy(&text)).lines() {
-        println!("    {line}");
+    for text in [&output.stdout, &output.stderr] {
+        for line in pretty(&String::from_utf8_lossy(text)).lines() {
+            println!("    {line}");
+        }
     }
     Ok(output)
 }
