@@ -4,7 +4,6 @@
 //! and the gateway. Does not own what commands ask for. Invariant: the key goes to
 //! the server that was named and nowhere else: redirects are not followed.
 
-use std::error::Error as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,7 +23,7 @@ use super::problem::Problem;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two bytes of an answer. Longer than compiling the largest module and
 /// than any step's default limit; whoever has more patience uses the API.
-const READ_TIMEOUT: Duration = Duration::from_secs(300);
+const READ_TIMEOUT: Duration = Duration::from_mins(5);
 /// Of an answer that is no Sluice gateway's.
 const EXCERPT_LENGTH: usize = 200;
 

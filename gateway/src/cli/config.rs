@@ -10,9 +10,6 @@ use super::failure::Advised;
 use super::output::Out;
 use crate::config::{self, Config};
 
-/// The beginning of the variables that are configuration: `SLUICE__SERVER__LISTEN`.
-const VARIABLE_PREFIX: &str = "SLUICE__";
-
 /// Where the configuration comes from.
 #[derive(Debug, clap::Args)]
 pub(super) struct Sources {
@@ -50,32 +47,14 @@ pub(super) fn run(command: Command, out: Out) -> anyhow::Result<()> {
 
 /// The configuration, or all mistakes in it.
 pub(super) fn load(sources: Sources) -> anyhow::Result<Config> {
-    let env =
-        std::env::vars_os().filter_map(|(name, value)| variable(&name.to_string_lossy(), &value.to_string_lossy()));
     let sources = config::Sources {
         file: sources.config,
         listen: sources.listen,
         data_dir: sources.data_dir,
-        env: env.collect(),
+        env: config::Sources::process_env(),
     };
     Config::load(sources).map_err(|mistakes| {
         let advice = mistakes.to_string().lines().map(str::to_owned).collect();
         Advised { message: "the configuration is wrong".to_owned(), advice }.into()
     })
-}
-
-fn variable(name: &str, value: &str) -> Option<(String, String)> {
-    name.starts_with(VARIABLE_PREFIX).then(|| (name.to_owned(), value.to_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_lines_own_variables_are_not_configuration() {
-        assert!(variable("SLUICE__SERVER__LISTEN", "127.0.0.1:1").is_some());
-        assert!(variable("SLUICE_KEY", "sk_x").is_none());
-        assert!(variable("PATH", "/bin").is_none());
-    }
 }

@@ -50,10 +50,10 @@ pub(super) fn run(args: &Args, out: Out) -> anyhow::Result<()> {
     out.line(&format!("{} is in {shown}", args.name))?;
     out.note("\nNext:");
     out.note(&format!("  cd {shown}"));
-    out.note("  sluice build            # compiles it, and checks it as the gateway will");
-    out.note("  sluice upload           # with a gateway running: sluice serve");
-    out.note(&format!("  sluice invoke {} --input @order.json", args.name));
-    out.note("README.md says what the step does and where to start.");
+    out.note("  sluice build");
+    out.note("  sluice upload             # to a gateway that runs: sluice serve");
+    out.note(&format!("  sluice invoke {} --input '{}'", args.name, template::RUST_INPUT));
+    out.note("src/lib.rs is where the step begins.");
     Ok(())
 }
 

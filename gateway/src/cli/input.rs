@@ -6,15 +6,15 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 
-use super::failure::{Advised, Usage};
+use super::failure::Usage;
 use crate::model::JsonText;
 
 /// The document that `argument` is, or names as `@FILE` or `-`. `flag` is for the message.
 pub(super) async fn json(flag: &str, argument: String) -> anyhow::Result<JsonText> {
     if argument == "-" {
-        return parse(&format!("standard input, for {flag},"), read_stdin().await?);
+        return parse(&format!("standard input, for {flag},"), &read_stdin().await?);
     }
     if let Some(path) = argument.strip_prefix('@') {
         return json_file(Path::new(path));
@@ -26,15 +26,12 @@ pub(super) async fn json(flag: &str, argument: String) -> anyhow::Result<JsonTex
 /// The document in a file.
 pub(super) fn json_file(path: &Path) -> anyhow::Result<JsonText> {
     let text = std::fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))?;
-    parse(&path.display().to_string(), text)
+    parse(&path.display().to_string(), &text)
 }
 
-fn parse(place: &str, text: String) -> anyhow::Result<JsonText> {
+fn parse(place: &str, text: &str) -> anyhow::Result<JsonText> {
     // RawValue takes no white space around the document, and every file ends with some.
-    JsonText::parse(text.trim().to_owned()).map_err(|error| {
-        Advised::new(format!("{place} is not JSON: {error}"), "the position counts from the first line with text")
-            .into()
-    })
+    JsonText::parse(text.trim().to_owned()).map_err(|error| anyhow!("{place} is not JSON: {error}"))
 }
 
 /// On a thread of its own, which a signal leaves behind.

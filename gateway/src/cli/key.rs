@@ -66,8 +66,13 @@ impl Key {
     /// What to do when the server does not take it.
     pub(super) fn advice(&self) -> String {
         match self {
-            Self::Found { place, .. } => format!(
-                "the key of {place} is not one of this gateway's: give another with --key or SLUICE_KEY, or name the gateway's own data folder with --data-dir"
+            Self::Found { place: Place::Given, .. } => {
+                "the key of --key or SLUICE_KEY is not one of this gateway's: without them, the data folder's admin key is used"
+                    .to_owned()
+            }
+            Self::Found { place: Place::File(file), .. } => format!(
+                "the key in {} is not one of this gateway's: give another with --key or SLUICE_KEY, or name the gateway's own data folder with --data-dir",
+                file.display()
             ),
             Self::Missing { file, reason } => format!(
                 "no key was found: neither --key nor SLUICE_KEY is given, and {} can't be read ({reason}); name the gateway's data folder with --data-dir",

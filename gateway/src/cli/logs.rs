@@ -296,7 +296,7 @@ fn print(entry: &Entry, out: Out) -> Result<(), output::Error> {
         out.painted(paint, &format!("  {} {:5} ", line.at, line.level), &message(line))?;
     }
     if entry.lines_dropped > 0 {
-        out.painted(Paint::Dim, "", &format!("  {} lines over the step's bounds were dropped", entry.lines_dropped))?;
+        out.painted(Paint::Dim, &format!("  {} lines over the step's bounds were dropped", entry.lines_dropped), "")?;
     }
     if let Some(error) = &entry.error {
         out.painted(Paint::Red, "  error ", &format!("{} ({})", indented(&error.message), error.code))?;

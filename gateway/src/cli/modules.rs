@@ -142,7 +142,7 @@ pub(super) async fn list(args: List, out: Out) -> anyhow::Result<()> {
     if rows.is_empty() {
         out.note(if page.total == 0 { "no modules" } else { "no modules on this page" });
     } else {
-        out.table(&["NAME", "VERSION", "KIND", "SIZE", "FUNCTIONS", "CREATED", "ID"], &rows)?;
+        out.table(&["NAME", "VERSION", "KIND", "SIZE", "FUNCTIONS", "CREATED"], &rows)?;
     }
     let before = u64::from(args.page.saturating_sub(1)) * u64::from(args.limit);
     let shown = before.saturating_add(rows.len() as u64);
@@ -161,7 +161,6 @@ impl View {
             BinaryBytes(self.size_bytes).to_string(),
             self.functions.join(", "),
             self.created_at.clone(),
-            self.id.clone(),
         ]
     }
 

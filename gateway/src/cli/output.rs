@@ -11,6 +11,9 @@ use comfy_table::{ContentArrangement, LineStyle, Table, presets};
 
 use super::pretty;
 
+/// Below, cells would be folded letter by letter.
+const TABLE_WIDTH_MIN: u16 = 60;
+
 /// Why an answer was not printed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
@@ -144,7 +147,10 @@ impl Out {
         let mut table = Table::new();
         // Without the lines between rows: thirty modules fit on a screen.
         table.load_style(presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
-        table.set_content_arrangement(ContentArrangement::Dynamic);
+        // A terminal that is very narrow, or doesn't tell, does better with its own wrapping.
+        if table.width().is_some_and(|width| width >= TABLE_WIDTH_MIN) {
+            table.set_content_arrangement(ContentArrangement::Dynamic);
+        }
         table.set_header(heading.iter().copied());
         for row in rows {
             table.add_row(row.iter().map(|cell| printable(cell)));

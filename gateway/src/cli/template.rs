@@ -18,7 +18,6 @@ const RUST: &[(&str, &str)] = files!("guest-templates/rust":
     ".gitignore",
     "Cargo.lock",
     "Cargo.toml",
-    "README.md",
     "rust-toolchain.toml",
     "src/lib.rs",
     "src/order.rs",
@@ -27,6 +26,9 @@ const RUST: &[(&str, &str)] = files!("guest-templates/rust":
     "wit/types.wit",
     "wit/world.wit",
 );
+
+/// An input that the Rust step accepts, to try it with.
+pub(super) const RUST_INPUT: &str = r#"{"order": {"id": "A-17", "customer": "ada@example.com", "country": "DE", "items": [{"sku": "pen", "quantity": 2, "price_cents": 1250}]}}"#;
 
 /// The files of a Rust step called `name`, by their path in its folder.
 pub(super) fn rust(name: &str) -> Vec<(&'static str, String)> {

@@ -4,7 +4,6 @@
 //! the file is streamed, and an upload that is interrupted leaves nothing behind:
 //! the gateway stores only a form that came to its end.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,10 +36,10 @@ pub(super) struct Args {
     /// For people.
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
-    /// A JSON list of what the module is allowed: [{"permission": …, "resource": …}].
+    /// A JSON list of what the module is allowed: `[{"permission": …, "resource": …}]`.
     #[arg(long, value_name = "FILE")]
     permissions: Option<PathBuf>,
-    /// A JSON object of the module's own limits: {"fuel": …, "memory_bytes": …, "timeout_ms": …}.
+    /// A JSON object of the module's own limits: `{"fuel": …, "memory_bytes": …, "timeout_ms": …}`.
     #[arg(long, value_name = "FILE")]
     limits: Option<PathBuf>,
     #[command(flatten)]
@@ -141,20 +140,21 @@ async fn module_part(path: &Path) -> anyhow::Result<(Part, ProgressBar)> {
     let unreadable = || format!("{} can't be read", path.display());
     let file = tokio::fs::File::open(path).await.with_context(unreadable)?;
     let metadata = file.metadata().await.with_context(unreadable)?;
+    let length = metadata.len();
     if !metadata.is_file() {
         return Err(Usage(format!("{} is not a file", path.display())).into());
     }
-    let bar = progress_bar(Some(metadata.len()));
+    let bar = progress_bar(Some(length));
     let moved = bar.clone();
     let stream = ReaderStream::new(file).inspect_ok(move |chunk| {
         moved.inc(chunk.len() as u64);
-        if moved.position() >= metadata.len() {
+        if moved.position() >= length {
             moved.set_message("sent; the gateway checks and compiles it");
         }
     });
     let body = reqwest::Body::wrap_stream(stream);
     let name = path.file_name().map_or("module.wasm".into(), |name| name.to_string_lossy().into_owned());
-    let part = Part::stream_with_length(body, metadata.len()).file_name(name).mime_str("application/wasm")?;
+    let part = Part::stream_with_length(body, length).file_name(name).mime_str("application/wasm")?;
     Ok((part, bar))
 }
 

@@ -68,6 +68,14 @@ pub struct Sources {
     pub env: Vec<(String, String)>,
 }
 
+impl Sources {
+    /// The variables of this process that can matter.
+    #[must_use]
+    pub fn process_env() -> Vec<(String, String)> {
+        Vec::new()
+    }
+}
+
 /// All mistakes, one a line.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
