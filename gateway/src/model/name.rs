@@ -1,5 +1,6 @@
 //! Names, versions, and references to modules.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -11,7 +12,14 @@ use super::ModuleId;
 /// Long enough for `1.2.3-rc.1+build.…`, short enough for an index and a log line.
 const VERSION_LENGTH_MAX: usize = 128;
 
-/// A module's name: `[a-z][a-z0-9-]{0,62}`, so that it can be a DNS label.
+/// A DNS label's.
+const NAME_LENGTH_MAX: usize = 63;
+
+/// The hyphenated form of a UUID's.
+const ID_LENGTH: usize = 36;
+
+/// A module's name: `[a-z][a-z0-9-]{0,62}`, so that it can be a DNS label, and not in the
+/// form of an id, which would be taken for one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct ModuleName(String);
@@ -19,7 +27,8 @@ pub struct ModuleName(String);
 /// A text that is no module name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a module name starts with a lower-case letter, has only lower-case letters, digits and hyphens, and at most 63 of them"
+    "a module name starts with a lower-case letter, has only lower-case letters, digits and hyphens, at most 63 of them, \
+     and is no UUID"
 )]
 pub struct ParseNameError;
 
@@ -38,7 +47,20 @@ impl FromStr for ModuleName {
         let mut bytes = text.bytes();
         let starts_well = bytes.next().is_some_and(|byte| byte.is_ascii_lowercase());
         let goes_on_well = bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-        if starts_well && goes_on_well && text.len() <= 63 { Ok(Self(text.to_owned())) } else { Err(ParseNameError) }
+        let is_name = starts_well && goes_on_well && text.len() <= NAME_LENGTH_MAX && parse_id(text).is_none();
+        if is_name { Ok(Self(text.to_owned())) } else { Err(ParseNameError) }
+    }
+}
+
+/// An id in its hyphenated form, the only one in which references are ids.
+fn parse_id(text: &str) -> Option<ModuleId> {
+    if text.len() == ID_LENGTH { text.parse().ok() } else { None }
+}
+
+/// So that maps by name are searched with the text of a request.
+impl Borrow<str> for ModuleName {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
@@ -97,14 +119,10 @@ impl FromStr for ModuleRef {
             }
             return VersionReq::parse(version).map(|req| Self::Matching(name, req)).map_err(|_| ParseRefError);
         }
-        // An id is never a name: names have at most 63 characters too, so the
-        // hyphenated form of a UUID decides.
-        if text.len() == 36
-            && let Ok(id) = text.parse()
-        {
-            return Ok(Self::Id(id));
+        match parse_id(text) {
+            Some(id) => Ok(Self::Id(id)),
+            None => text.parse().map(Self::Newest).map_err(|_| ParseRefError),
         }
-        text.parse().map(Self::Newest).map_err(|_| ParseRefError)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What an operator allows a module; everything else is denied.
 
-use globset::GlobBuilder;
+use globset::{GlobBuilder, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
 
 /// What kind of thing may be done.
@@ -56,7 +56,7 @@ const RESOURCE_LENGTH_MAX: usize = 2048;
 pub struct BadPermission(String);
 
 impl Permission {
-    /// Checks that the resource is a glob.
+    /// Checks that the resource is a glob, and that a matcher can be made of it.
     ///
     /// # Errors
     /// Says what is wrong with it.
@@ -70,6 +70,7 @@ impl Permission {
         GlobBuilder::new(&self.resource)
             .literal_separator(true)
             .build()
+            .and_then(|glob| GlobSetBuilder::new().add(glob).build())
             .map(|_| ())
             .map_err(|error| BadPermission(error.to_string()))
     }
