@@ -136,3 +136,58 @@ impl fmt::Display for ModuleRef {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_name_is_a_dns_label_that_starts_with_a_letter() {
+        for name in ["a", "order-rules", "a--", &"a".repeat(63)] {
+            assert_eq!(name.parse::<ModuleName>().expect("a name").as_str(), name);
+        }
+        for text in ["", "1a", "-a", "A", "a_b", "a.b", "a/b", "ä", "a b", &"a".repeat(64)] {
+            assert_eq!(text.parse::<ModuleName>(), Err(ParseNameError), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_never_a_name_though_it_may_look_like_one() {
+        let text = "a1b2c3d4-0000-7000-8000-000000000000";
+        assert_eq!(text.parse::<ModuleName>(), Err(ParseNameError));
+        assert!(matches!(text.parse(), Ok(ModuleRef::Id(_))));
+        assert!(matches!("a1b2c3d4000070008000000000000000".parse(), Ok(ModuleRef::Newest(_))));
+    }
+
+    #[test]
+    fn what_follows_the_at_sign_decides_between_a_version_and_a_requirement() {
+        assert!(matches!("orders@1.2.3".parse(), Ok(ModuleRef::Exact(..))));
+        assert!(matches!("orders@1.2.3-rc.1+b".parse(), Ok(ModuleRef::Exact(..))));
+        for text in ["orders@1", "orders@1.2", "orders@^1.2", "orders@=1.2.3", "orders@*", "orders@>1, <3"] {
+            assert!(matches!(text.parse(), Ok(ModuleRef::Matching(..))), "{text}");
+        }
+        for text in ["orders@", "orders@latest", "@1.0.0", "orders@1@2", &format!("orders@{}", "1".repeat(129))] {
+            assert_eq!(text.parse::<ModuleRef>(), Err(ParseRefError), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn p_name_parsing_is_the_pattern_of_the_contract_but_for_ids(text in "[a-z0-9A-Z_-]{0,66}") {
+            let pattern = text.starts_with(|first: char| first.is_ascii_lowercase())
+                && text.len() <= 63
+                && text.chars().all(|one| matches!(one, 'a'..='z' | '0'..='9' | '-'))
+                && !(text.len() == 36 && text.parse::<ModuleId>().is_ok());
+            prop_assert_eq!(text.parse::<ModuleName>().is_ok(), pattern);
+        }
+
+        #[test]
+        fn p_reference_parsing_reads_what_it_writes(text in "[a-z][a-z0-9-]{0,8}(@[\\^~=<>*0-9., -]{0,12})?") {
+            if let Ok(reference) = text.parse::<ModuleRef>() {
+                prop_assert_eq!(reference.to_string().parse::<ModuleRef>(), Ok(reference));
+            }
+        }
+    }
+}

@@ -1,8 +1,8 @@
 //! WIT types as text, to compare and to show.
 //!
 //! Owns the type that a step function has. Invariant: text and work are
-//! bounded, though a type of a few bytes can be one of 2^100 fields when it is
-//! written out.
+//! bounded, though a type of a few bytes can have a million fields when it is
+//! written out, and a component a thousand such functions.
 
 use std::fmt::{self, Write};
 

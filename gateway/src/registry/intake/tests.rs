@@ -260,7 +260,7 @@ fn memories_without_bound_and_large_ones_are_warned_of() {
     assert!(matches!(&*large.warnings, [one] if one.contains("1179648 bytes")), "{:?}", large.warnings);
 }
 
-/// 2^90 fields when it is written out.
+/// A quarter of a million strings when it is written out.
 #[test]
 fn a_type_that_explodes_is_neither_compared_nor_shown_in_full() {
     let mut items = String::from("(type $t0 (tuple string string))");
