@@ -115,7 +115,7 @@ impl Registry {
     async fn take_in(&self, upload: Upload) -> Result<Uploaded, Error> {
         let (upload, digest, component) = match self.check(upload).await? {
             Checked::Taken(uploaded) => return Ok(uploaded),
-            Checked::New { upload, digest, component } => (upload, digest, component),
+            Checked::New(new) => *new,
         };
         let bytes = upload.bytes.clone();
         let module = self.module(upload, digest, component);
@@ -141,7 +141,7 @@ impl Registry {
         }
         blocking(move || {
             let component = intake::inspect(&upload.bytes).map_err(Error::Invalid)?;
-            Ok(Checked::New { upload, digest, component })
+            Ok(Checked::New(Box::new((upload, digest, component))))
         })
         .await
     }
@@ -230,7 +230,7 @@ enum Checked {
     /// The same version with the same bytes is here.
     Taken(Uploaded),
     /// It may be stored.
-    New { upload: Upload, digest: Digest, component: Component },
+    New(Box<(Upload, Digest, Component)>),
 }
 
 fn check_form(upload: &Upload, limits: &config::Limits) -> Result<(), Error> {

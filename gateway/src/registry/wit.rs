@@ -10,6 +10,7 @@ use wasmparser::PrimitiveValType;
 use wasmparser::component_types::{
     ComponentDefinedType, ComponentDefinedTypeId, ComponentFuncType, ComponentFuncTypeId, ComponentValType,
 };
+use wasmparser::names::KebabString;
 use wasmparser::types::TypesRef;
 
 /// What a step function returns: `outcome` of `wit/types.wit`, written out.
@@ -111,8 +112,8 @@ impl Text {
                 self.cases(types, variant.cases.iter().map(|(name, case)| (name.as_str(), case.ty)))?;
                 self.write_str(" }")
             }
-            ComponentDefinedType::Flags(names) => self.names("flags", names.iter().map(|name| name.as_str())),
-            ComponentDefinedType::Enum(names) => self.names("enum", names.iter().map(|name| name.as_str())),
+            ComponentDefinedType::Flags(names) => self.names("flags", names.iter().map(KebabString::as_str)),
+            ComponentDefinedType::Enum(names) => self.names("enum", names.iter().map(KebabString::as_str)),
             ComponentDefinedType::Tuple(tuple) => self.generic(types, "tuple", tuple.types.iter().copied().map(Some)),
             ComponentDefinedType::List { element, .. } => self.generic(types, "list", [Some(*element)]),
             ComponentDefinedType::FixedLengthList { element, length, .. } => {

@@ -316,15 +316,16 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let fixture = Fixture::start().await;
+            let shared = &fixture;
             for round in rounds {
-                let changes = round.into_iter().map(|change| async {
+                let changes = round.into_iter().map(|change| async move {
                     match change {
                         Change::Upload { name, version, seed } => {
                             let bytes = step_component(&seed.to_string());
-                            let _refused = fixture.registry.upload(upload(name, version, bytes)).await;
+                            let _refused = shared.registry.upload(upload(name, version, bytes)).await;
                         }
                         Change::Delete { reference } => {
-                            let _not_there = fixture.delete(reference).await;
+                            let _not_there = shared.delete(reference).await;
                         }
                     }
                 });
