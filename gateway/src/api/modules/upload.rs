@@ -207,10 +207,10 @@ impl Form {
 }
 
 fn at_most(characters_max: usize, text: &str) -> Result<(), (&'static str, String)> {
-    match text.chars().count() <= characters_max {
-        true => Ok(()),
-        false => Err(("too-long", format!("has at most {characters_max} characters"))),
+    if text.chars().count() <= characters_max {
+        return Ok(());
     }
+    Err(("too-long", format!("has at most {characters_max} characters")))
 }
 
 fn name(text: &str) -> Result<ModuleName, (&'static str, String)> {

@@ -14,7 +14,7 @@ use crate::http::body::{self, Bounds};
 use crate::http::request_id::RequestIds;
 
 /// Long enough that only the timeout under test can be what ends a connection.
-const LONG: Duration = Duration::from_secs(3600);
+const LONG: Duration = Duration::from_hours(1);
 const SHORT: Duration = Duration::from_millis(50);
 
 const PLENTY: Config = Config { drain: LONG, head_bytes: 16 * 1024, head_timeout: LONG, idle_timeout: LONG };
