@@ -1,0 +1,18 @@
+//! `/metrics`, in the OpenMetrics text format.
+//!
+//! Needs no key: scrapers have none by default, and there is nothing in it but
+//! counts by module name. Who must not know those is kept away by the address
+//! that is listened on, which is loopback unless the operator says otherwise.
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+
+use super::Services;
+
+const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// `GET /metrics`
+pub(super) async fn show(State(services): State<Services>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], services.metrics.encode())
+}
