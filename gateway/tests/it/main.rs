@@ -8,5 +8,13 @@
     reason = "all of it is test code, and clippy's exemption knows only functions that are marked as tests"
 )]
 
+mod bad_components;
+mod bad_uploads;
+mod crash;
+mod modules;
+mod neighbours;
+mod process;
+mod raw_http;
+mod restart;
 mod structure;
 mod support;
