@@ -62,9 +62,9 @@ async fn parts_that_are_missing_empty_doubled_or_unknown_are_all_named() {
         let problem = refused(&gw, whole().text(part, "1.0.0"), 400, "bad-request").await;
         assert_eq!(errors(&problem), [format!("{part} duplicate")]);
     }
-    let unknown = whole().text("colour", "red").text("../module", "x").part("modules", Part::bytes(echo("a")));
+    let unknown = whole().text("colour", "red").text("module.wasm", "x").part("modules", Part::bytes(echo("a")));
     let problem = refused(&gw, unknown, 400, "unknown-field").await;
-    assert_eq!(errors(&problem), ["colour unknown-field", "../module unknown-field", "modules unknown-field"]);
+    assert_eq!(errors(&problem), ["colour unknown-field", "module.wasm unknown-field", "modules unknown-field"]);
     let many = (0..30).fold(whole(), |form, index| form.text(format!("p{index}"), "x"));
     refused(&gw, many, 400, "bad-request").await;
     // The name of a part is shown back, and not all of it.

@@ -121,6 +121,7 @@ async fn the_store_is_consistent_after_every_one_of_many_kills_among_uploads() {
         }
         process.kill().await;
     }
+    eprintln!("STORED {stored}");
     assert!(stored > ROUNDS, "only {stored} answers in all: the kills came too early to prove anything");
 }
 
