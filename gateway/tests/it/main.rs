@@ -1,0 +1,4 @@
+//! Tests of the gateway from outside, over real sockets.
+
+mod support;
+mod telemetry;
