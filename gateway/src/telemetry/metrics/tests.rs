@@ -46,7 +46,7 @@ fn parse_sample(line: &str) -> Sample {
     Sample { name: name.to_owned(), labels: parse_labels(labels), value: value.parse().expect("a number") }
 }
 
-/// Reads the OpenMetrics text format, strictly: metadata once and before the
+/// Reads the `OpenMetrics` text format, strictly: metadata once and before the
 /// samples, families not interleaved, no series twice, and `# EOF` at the end.
 fn parse(text: &str) -> BTreeMap<String, Parsed> {
     let mut families: BTreeMap<String, Parsed> = BTreeMap::new();
