@@ -1,4 +1,4 @@
-//! `/metrics`, in the OpenMetrics text format.
+//! `/metrics`, in the `OpenMetrics` text format.
 //!
 //! Needs no key: scrapers have none by default, and there is nothing in it but
 //! counts by module name. Who must not know those is kept away by the address
@@ -9,10 +9,9 @@ use axum::http::header;
 use axum::response::IntoResponse;
 
 use super::Services;
-
-const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+use crate::telemetry::METRICS_CONTENT_TYPE;
 
 /// `GET /metrics`
 pub(super) async fn show(State(services): State<Services>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], services.metrics.encode())
+    ([(header::CONTENT_TYPE, METRICS_CONTENT_TYPE)], services.metrics.encode())
 }

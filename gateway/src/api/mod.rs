@@ -82,47 +82,4 @@ async fn wrong_method() -> Problem {
 }
 
 #[cfg(test)]
-mod tests {
-    use axum::body::Body;
-    use axum::http::Request;
-    use tower::ServiceExt as _;
-
-    use super::*;
-
-    fn bare() -> Router {
-        Router::new()
-            .route("/there", get(async || "here").delete(async || "gone"))
-            .fallback(no_route)
-            .method_not_allowed_fallback(wrong_method)
-    }
-
-    async fn asked(method: &str, path: &str) -> axum::response::Response {
-        bare().oneshot(Request::builder().method(method).uri(path).body(Body::empty()).unwrap()).await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn an_unknown_route_is_not_found() {
-        let response = asked("GET", "/nowhere").await;
-        assert_eq!(response.extensions().get::<Problem>().unwrap().code(), Code::NotFound);
-    }
-
-    #[tokio::test]
-    async fn a_wrong_method_is_told_which_there_are() {
-        let response = asked("PUT", "/there").await;
-        assert_eq!(response.extensions().get::<Problem>().unwrap().code(), Code::MethodNotAllowed);
-        let allowed = response.headers()["allow"].to_str().unwrap();
-        assert!(allowed.contains("GET") && allowed.contains("DELETE"), "{allowed}");
-    }
-
-    #[test]
-    fn the_routes_do_not_overlap_and_are_a_control_plane_for_the_data_plane() {
-        fn is_control_plane<F>(_: &crate::http::service::Handler<F>)
-        where
-            crate::http::service::Handler<F>: crate::http::Service,
-        {
-        }
-        let _: fn(&crate::http::service::Handler<Router>) = is_control_plane;
-        // Panics where two routes overlap.
-        drop(routes());
-    }
-}
+mod tests;

@@ -45,7 +45,7 @@ pub(super) fn lifted(name: &str, ty: &str) -> String {
 }
 
 /// A component with one step function; two with other seeds differ.
-pub(super) fn step_component(seed: &str) -> Vec<u8> {
+pub(crate) fn step_component(seed: &str) -> Vec<u8> {
     component(&format!("{} (@custom \"seed\" \"{seed}\")", step("run")))
 }
 

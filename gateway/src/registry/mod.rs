@@ -127,4 +127,4 @@ impl Error {
 }
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;

@@ -50,7 +50,7 @@ pub struct Metrics(Arc<Inner>);
 #[derive(Clone)]
 pub struct ModuleMetrics(Arc<Handles>);
 
-/// Status × (no code, or one of the contract).
+/// No code, or one of the contract.
 const CODES: usize = Code::ALL.len() + 1;
 
 const PERMISSIONS: [PermissionKind; 5] = [
@@ -306,6 +306,10 @@ impl Metrics {
 
 impl ModuleMetrics {
     /// An execution ended.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is one number of the record, and a struct would only name them again"
+    )]
     pub fn execution_ended(
         &self,
         status: Status,
@@ -391,6 +395,7 @@ impl Handles {
         Some(slot.get_or_init(|| self.begin(&self.families.executions, &self.execution_labels(status, code))))
     }
 
+    /// A series of a family; one that is nowhere once the version was forgotten.
     fn begin<L: Clone + Hash + Eq>(&self, family: &Family<L, Counter>, labels: &L) -> Counter {
         let forgotten = self.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
         if *forgotten { Counter::default() } else { family.get_or_create_owned(labels) }

@@ -108,7 +108,7 @@ fn what_is_allowed_or_only_talked_about_is_not_found() {
     let allowed = [
         ("runtime/pool.rs", "use crate::{clock, model::Digest};\nuse wasmtime::{Engine, component::Linker};"),
         ("runtime/pool.rs", "// use crate::store;\n/* crate::api /* nested */ crate::http */\nuse super::limits;"),
-        ("runtime/pool.rs", r###"const A: &str = "crate::store"; const B: &str = r#"use crate::store; ""#;"###),
+        ("runtime/pool.rs", "const A: &str = \"crate::store\"; const B: &str = r#\"use crate::store; \"\"#;"),
         ("runtime/pool.rs", "fn f<'a>(x: &'a str) -> char { let _ = '\"'; '\\'' } // crate::store"),
         ("runtime/pool.rs", "#[cfg(test)]\nmod tests { use crate::store; fn f() { anyhow::bail!() } }"),
         ("runtime/pool.rs", "#[cfg(test)]\nuse crate::store;\n#[cfg(test)]\nfn f(a: [u8; 2]) { crate::store::open() }"),

@@ -3,7 +3,7 @@
 //! Owns the bindings and the defaults that nobody wants to spell out. Does not own any rule of a step.
 //! Invariant: what the author returns is what the gateway is told; only a panic becomes a trap.
 
-#![allow(dead_code, reason = "a layer for all steps: not every step needs all of it")]
+#![allow(dead_code, unused_imports, reason = "a layer for all steps: not every step needs all of it")]
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
