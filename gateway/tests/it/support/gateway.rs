@@ -67,14 +67,14 @@ impl TestGateway {
         Files::of(self.folder.path())
     }
 
-    /// What all series of a metric add up to; 0 where there are none.
-    pub async fn metric(&self, name: &str) -> f64 {
+    /// What all series of a counter add up to; 0 where there are none.
+    pub async fn metric(&self, name: &str) -> u64 {
         let text = self.get("/metrics").await.expect_status(200);
         let text = String::from_utf8(text.body.to_vec()).unwrap();
         let samples = text
             .lines()
             .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ') || rest.starts_with('{')));
-        samples.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+        samples.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
     }
 
     /// With a guest uploaded under its own name, version 1.0.0.
@@ -185,7 +185,7 @@ impl TestGateway {
 fn client() -> reqwest::Client {
     // Several tests may try to be first; any of them is.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().timeout(Duration::from_secs(120)).build().unwrap()
+    reqwest::Client::builder().timeout(Duration::from_mins(2)).build().unwrap()
 }
 
 /// An answer that was read whole.
