@@ -8,5 +8,13 @@
     reason = "all of it is test code, and clippy's exemption knows only functions that are marked as tests"
 )]
 
+mod admission;
+mod executions;
+mod host;
+mod invoke;
+mod isolation;
+mod limits;
+mod loading;
+mod outcomes;
 mod structure;
 mod support;

@@ -1,5 +1,7 @@
-//! What the tests share: a gateway, its answers, and the servers around it.
+//! What the integration tests share.
 
-pub mod gateway;
+pub mod component;
+mod gateway;
+pub mod property;
 
 pub use gateway::{Answer, TestGateway, guest};
