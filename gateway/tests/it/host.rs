@@ -146,7 +146,7 @@ async fn a_step_knows_which_execution_it_is() {
 
 #[tokio::test]
 async fn a_context_that_is_full_is_an_error_that_the_step_sees() {
-    let gw = TestGateway::start().await.module("context-hog").await;
+    let gw = TestGateway::start_with(|config| config.limits.memory_bytes = 256 * MIB).await.module("context-hog").await;
     let output = gw.invoke("context-hog", json!({"bytes": MIB, "times": 64})).await.expect_output();
     let set = output["set"].as_u64().unwrap();
     assert!((8..64).contains(&set), "{output}");
@@ -204,7 +204,7 @@ async fn a_log_message_of_sixty_mebibytes_does_not_fail_the_step() {
 
 #[tokio::test]
 async fn fields_that_share_their_memory_fill_nothing_of_the_host() {
-    // A line whose million fields are all the same megabyte of blanks.
+    // A line whose hundred thousand fields are all the same megabyte, and one with ten of them.
     let body = "
       (local.set $at (i32.const 1048576))
       (loop $fields
@@ -213,8 +213,8 @@ async fn fields_that_share_their_memory_fill_nothing_of_the_host() {
         (i32.store offset=8 (local.get $at) (i32.const 65536))
         (i32.store offset=12 (local.get $at) (i32.const 900000))
         (local.set $at (i32.add (local.get $at) (i32.const 16)))
-        (br_if $fields (i32.lt_u (local.get $at) (i32.const 17825792))))
-      (call $log (i32.const 1) (i32.const 64) (i32.const 4) (i32.const 1048576) (i32.const 1048576))
+        (br_if $fields (i32.lt_u (local.get $at) (i32.const 2648576))))
+      (call $log (i32.const 1) (i32.const 64) (i32.const 4) (i32.const 1048576) (i32.const 100000))
       (call $log (i32.const 1) (i32.const 64) (i32.const 4) (i32.const 1048576) (i32.const 10))";
     let core = format!(
         r#"

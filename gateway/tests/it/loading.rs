@@ -165,3 +165,28 @@ fn p02_module_compilation_without_metering() {
     let start = TestGateway::start_with(|config| config.limits.fuel = None);
     property::check(16, any_term(), start, compiled_code_computes);
 }
+
+#[tokio::test]
+async fn the_smallest_pool_has_room_for_a_component_of_many_instances() {
+    let mut core = component::module(1, "", "");
+    core.push_str("(core module $small (table 1 funcref))");
+    for number in 0..40 {
+        core.push_str(&format!("(core instance $i{number} (instantiate $small))"));
+    }
+    core.push_str("(core instance $i (instantiate $m))");
+    let gw = TestGateway::start_with(|config| config.runtime.instances = 1).await;
+    gw.upload("many", "1.0.0", component::component(&core)).await.expect_status(201);
+    gw.invoke("many", json!(null)).await.expect_status(200);
+}
+
+#[tokio::test]
+async fn what_no_pool_has_room_for_is_an_invalid_module() {
+    let gw = TestGateway::start().await;
+    let memories = "(memory 0) ".repeat(40);
+    let tables = "(table 0 funcref) ".repeat(70);
+    for (name, items) in [("memories", memories.as_str()), ("tables", &tables), ("table", "(table 200000 funcref)")] {
+        let answer = gw.upload(name, "1.0.0", component::step(1, items, "")).await;
+        answer.expect_refusal(422, "invalid-module");
+        gw.invoke(name, json!(null)).await.expect_refusal(404, "not-found");
+    }
+}

@@ -48,8 +48,8 @@ pub fn module_on_memory(items: &str, body: &str) -> String {
           (global $output_bytes (mut i32) (i32.const 4))
           (func (export "run") (param i32 i32) (result i32) (local $at i32) (local $n i32)
             {body}
-            (i32.store (i32.const {pointer}) (i32.const 64))
-            (i32.store (i32.const {length}) (global.get $output_bytes))
+            (i32.store $memory (i32.const {pointer}) (i32.const 64))
+            (i32.store $memory (i32.const {length}) (global.get $output_bytes))
             (i32.const {OUTCOME}))
           (func (export "alloc") (param i32 i32 i32 i32) (result i32) (i32.const 2048)))"#,
         pointer = OUTCOME + 4,
