@@ -39,7 +39,12 @@ fn any_between() -> impl Strategy<Value = Between> {
 
 /// One slot, so that every call gets the place of the one before.
 async fn gateway_with_one_slot() -> TestGateway {
-    let gw = TestGateway::start_with(|config| config.runtime.instances = 1).await;
+    let gw = TestGateway::start_with(|config| {
+        config.runtime.instances = 1;
+        // So that it is the timeout that ends what computes, on any machine.
+        config.limits.fuel = Some(1 << 50);
+    })
+    .await;
     gw.module("canary").await.module("environ").await.module("leak").await.module("spin").await.module("trap").await
 }
 

@@ -139,7 +139,8 @@ const EXCESSES: [(&str, &str, &str, u16, &str); 7] = [
 #[test]
 fn p11_resource_limit_termination() {
     let start = async {
-        let mut gw = TestGateway::start().await;
+        // A tight loop uses up the default fuel in the time of a short timeout.
+        let mut gw = TestGateway::start_with(|config| config.limits.fuel = Some(1 << 50)).await;
         for module in ["spin", "grow", "recurse", "big-output", "trap", "echo"] {
             gw = gw.module(module).await;
         }
