@@ -9,11 +9,19 @@
     reason = "a test fails by panicking, and clippy.toml knows only functions that are tests themselves"
 )]
 
+mod admission;
 mod bad_components;
 mod bad_uploads;
 mod crash;
+mod executions;
+mod host;
+mod invoke;
+mod isolation;
+mod limits;
+mod loading;
 mod modules;
 mod neighbours;
+mod outcomes;
 mod process;
 mod raw_http;
 mod restart;

@@ -209,6 +209,13 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
+    /// A member of the body, as the text that was sent.
+    pub fn raw(&self, member: &str) -> String {
+        let members: std::collections::BTreeMap<String, Box<serde_json::value::RawValue>> =
+            serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"));
+        members[member].get().to_owned()
+    }
+
     /// A header's text; empty where it isn't there.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
@@ -219,6 +226,32 @@ impl Answer {
     pub fn expect_status(self, status: u16) -> Self {
         assert_eq!(self.status.as_u16(), status, "{}", String::from_utf8_lossy(&self.body));
         self
+    }
+
+    /// The output of an execution that completed.
+    #[track_caller]
+    pub fn expect_output(self) -> Value {
+        let answer = self.expect_status(200).json();
+        assert_eq!(answer["status"], "completed", "{answer}");
+        answer["output"].clone()
+    }
+
+    /// The problem, if it is of origin `guest`, the one that is wanted, and tells its execution.
+    #[track_caller]
+    pub fn expect_guest_problem(self, status: u16, code: &str) -> Value {
+        let problem = self.expect_problem(status, code);
+        assert_eq!(problem["origin"], "guest", "{problem}");
+        assert!(problem["execution_id"].is_string(), "{problem}");
+        problem
+    }
+
+    /// The problem, if it is of origin `gateway` and nothing was executed.
+    #[track_caller]
+    pub fn expect_refusal(self, status: u16, code: &str) -> Value {
+        let problem = self.expect_problem(status, code);
+        assert_eq!(problem["origin"], "gateway", "{problem}");
+        assert!(problem.get("execution_id").is_none(), "{problem}");
+        problem
     }
 
     /// The problem, if it is the one that is wanted and says all that every problem says.
