@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::support::components::{echo, echo_with, parse};
+use crate::support::component::{echo, echo_with, parse};
 use crate::support::{TestGateway, guest};
 
 /// The errors of an upload that must be refused, and leave nothing behind.

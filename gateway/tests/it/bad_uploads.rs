@@ -4,7 +4,7 @@ use reqwest::Method;
 use reqwest::multipart::{Form, Part};
 use serde_json::Value;
 
-use crate::support::components::echo;
+use crate::support::component::echo;
 use crate::support::{Answer, Files, TestGateway};
 
 const MODULES: &str = "/api/v1/wasm/modules";

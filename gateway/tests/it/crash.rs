@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use sluice::model::Digest;
 use tokio::sync::Mutex;
 
-use crate::support::components::echo;
+use crate::support::component::echo;
 use crate::support::{Answer, Process, TestGateway, guest};
 
 const ROUNDS: usize = 20;

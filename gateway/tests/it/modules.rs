@@ -8,7 +8,7 @@ use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use sluice::model::Digest;
 
-use crate::support::components::echo;
+use crate::support::component::echo;
 use crate::support::{Answer, TestGateway, guest};
 
 const MODULES: &str = "/api/v1/wasm/modules";

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use crate::support::components::echo;
+use crate::support::component::echo;
 use crate::support::process::output;
 use crate::support::{Answer, Process, TestGateway, guest};
 

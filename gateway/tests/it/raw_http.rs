@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::components::echo;
+use crate::support::component::echo;
 use crate::support::{Answer, Raw, TestGateway};
 
 const MODULES: &str = "/api/v1/wasm/modules";

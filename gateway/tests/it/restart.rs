@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::components::echo;
+use crate::support::component::echo;
 use crate::support::files::{artifacts, blob, flip_a_bit};
 use crate::support::{Answer, TestGateway};
 

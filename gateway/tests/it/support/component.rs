@@ -22,14 +22,32 @@ const RUN: &str = r#"
   (export "run" (func $run))
 "#;
 
+/// `completed` with the input as output, at address 16; memory is given away and never taken back.
+const CORE: &str = r#"
+  (core module $m
+    (memory (export "memory") 2)
+    (global $next (mut i32) (i32.const 1024))
+    (func (export "alloc") (param i32 i32 i32 i32) (result i32)
+      (local $at i32)
+      (local.set $at (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
+      (global.set $next (i32.add (local.get $at) (local.get 3)))
+      (local.get $at))
+    (func (export "run") (param i32 i32) (result i32)
+      (i32.store8 (i32.const 16) (i32.const 0))
+      (i32.store offset=4 (i32.const 16) (local.get 0))
+      (i32.store offset=8 (i32.const 16) (local.get 1))
+      (i32.store8 offset=12 (i32.const 16) (i32.const 0))
+      (i32.const 16)))
+  (core instance $i (instantiate $m))
+"#;
+
 /// Where [`module`] has its `outcome`; zeroes are `completed`, without `next`.
 pub const OUTCOME: u32 = 1024;
 
 /// A component of these core items, of which the core instance `$i` exports `memory`,
 /// `alloc` and `run`.
 pub fn component(core: &str) -> Vec<u8> {
-    let text = format!("(component {TYPES} {core} {RUN})");
-    wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    parse(&format!("(component {TYPES} {core} {RUN})"))
 }
 
 /// The core module `$m`: `items` (imports first), a memory of `pages`, and `run`, which
@@ -73,4 +91,19 @@ pub fn constant(output: &str) -> Vec<u8> {
         length = output.len()
     );
     step(1, &data, &body)
+}
+
+/// A step that gives its input back; two with other seeds have other bytes.
+pub fn echo(seed: &str) -> Vec<u8> {
+    echo_with(&format!("(@custom \"seed\" \"{seed}\")"))
+}
+
+/// A step that gives its input back, and has these items besides.
+pub fn echo_with(items: &str) -> Vec<u8> {
+    parse(&format!("(component {TYPES} {CORE} {RUN} {items})"))
+}
+
+/// A component in binary.
+pub fn parse(text: &str) -> Vec<u8> {
+    wat::parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }

@@ -1,7 +1,6 @@
 //! What the integration tests share.
 
 pub mod component;
-pub mod components;
 pub mod files;
 pub mod gateway;
 pub mod otlp_receiver;

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::TestGateway;
 
 /// Checks that `holds` for `cases` values of `strategy`; shrinks what doesn't.
+#[expect(clippy::needless_pass_by_value, reason = "a closure reads best where it is passed")]
 pub fn check<S: Strategy>(
     cases: u32,
     strategy: S,
