@@ -5,23 +5,31 @@
 //! acted on; all mistakes of all sources were reported together.
 
 mod blobs;
+mod error;
 mod limits;
+mod print;
+mod reader;
 mod runtime;
 mod server;
+mod source;
 mod store;
 mod telemetry;
+#[cfg(test)]
+mod tests;
 
 pub use blobs::Blobs;
+pub use error::{Error, Mistake};
 pub use limits::Limits;
 pub use runtime::Runtime;
 pub use server::Server;
+pub use source::Sources;
 pub use store::Store;
 pub use telemetry::{LogFormat, Telemetry};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Everything an operator can decide.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Where the database, the blobs, the admin key and the compiled artefacts are by default.
     pub data_dir: PathBuf,
@@ -40,13 +48,53 @@ pub struct Config {
 }
 
 impl Config {
+    /// Reads and checks all sources.
+    pub fn load(sources: Sources) -> Result<Self, Error> {
+        Self::load_or_default(sources, Path::new(source::DEFAULT_FILE))
+    }
+
+    fn load_or_default(sources: Sources, default_file: &Path) -> Result<Self, Error> {
+        let mut reader = source::collect(&sources, default_file);
+        let data_dir = sources.data_dir.unwrap_or_else(|| PathBuf::from("./data"));
+        if data_dir.as_os_str().is_empty() {
+            reader.mistake(error::Origin::Flag("--data-dir"), "", "expected a folder");
+        }
+        let config = Self {
+            server: reader.section("server", Server::read),
+            store: reader.section("store", |section| Store::read(section, &data_dir)),
+            blobs: reader.section("blobs", |section| Blobs::read(section, &data_dir)),
+            runtime: reader.section("runtime", Runtime::read),
+            limits: reader.section("limits", Limits::read),
+            telemetry: reader.section("telemetry", Telemetry::read),
+            data_dir,
+        };
+        Error::of(reader.mistakes)?;
+        Ok(config)
+    }
+
+    /// The configuration as a `sluice.toml`, with `***` in place of secrets.
+    ///
+    /// With the same data folder it loads to the same configuration.
+    #[must_use]
+    pub fn print(&self) -> String {
+        let mut printer = print::Printer::default();
+        printer.comment(&format!("The data folder is {}; it is given by --data-dir.", self.data_dir.display()));
+        self.server.print(&mut printer);
+        self.store.print(&mut printer, &self.data_dir);
+        self.blobs.print(&mut printer, &self.data_dir);
+        self.runtime.print(&mut printer);
+        self.limits.print(&mut printer);
+        self.telemetry.print(&mut printer);
+        printer.finish()
+    }
+
     /// The defaults, on a free loopback port, with everything below `data_dir`.
     #[must_use]
     pub fn for_tests(data_dir: PathBuf) -> Self {
         Self {
             server: Server { listen: std::net::SocketAddr::from(([127, 0, 0, 1], 0)), ..Server::default() },
-            store: Store::Sqlite { path: data_dir.join("sluice.db") },
-            blobs: Blobs::Folder { path: data_dir.join("blobs") },
+            store: Store::default_in(&data_dir),
+            blobs: Blobs::default_in(&data_dir),
             runtime: Runtime { instances: 100, ..Runtime::default() },
             limits: Limits::default(),
             telemetry: Telemetry::default(),

@@ -2,8 +2,11 @@
 
 use std::net::SocketAddr;
 
+use super::print::Printer;
+use super::reader::Section;
+
 /// `[server]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     /// The address to listen on; loopback unless the operator says otherwise.
     pub listen: SocketAddr,
@@ -32,5 +35,36 @@ impl Default for Server {
             body_timeout_ms: 30_000,
             idle_timeout_ms: 60_000,
         }
+    }
+}
+
+/// More than a day is a mistake in the unit.
+pub(super) const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+impl Server {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        let default = Self::default();
+        Self {
+            listen: section.text("listen", default.listen, |text| {
+                text.parse().map_err(|_| "expected ADDRESS:PORT, such as 127.0.0.1:8080 or [::1]:8080")
+            }),
+            drain_ms: section.integer("drain_ms", default.drain_ms, 1..=DAY_MS),
+            head_bytes: section.integer("head_bytes", default.head_bytes, 1024..=1024 * 1024),
+            body_bytes: section.integer("body_bytes", default.body_bytes, 1024..=1024 * 1024 * 1024),
+            head_timeout_ms: section.integer("head_timeout_ms", default.head_timeout_ms, 1..=DAY_MS),
+            body_timeout_ms: section.integer("body_timeout_ms", default.body_timeout_ms, 1..=DAY_MS),
+            idle_timeout_ms: section.integer("idle_timeout_ms", default.idle_timeout_ms, 1..=DAY_MS),
+        }
+    }
+
+    pub(super) fn print(&self, printer: &mut Printer) {
+        printer.section("server");
+        printer.string("listen", &self.listen.to_string());
+        printer.number("drain_ms", self.drain_ms);
+        printer.number("head_bytes", self.head_bytes);
+        printer.number("body_bytes", self.body_bytes);
+        printer.number("head_timeout_ms", self.head_timeout_ms);
+        printer.number("body_timeout_ms", self.body_timeout_ms);
+        printer.number("idle_timeout_ms", self.idle_timeout_ms);
     }
 }

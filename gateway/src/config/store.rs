@@ -1,13 +1,62 @@
 //! `[store]`: where the control plane keeps its rows.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use super::print::{Printer, path_url};
+use super::reader::Section;
 
 /// `[store]`, as its `url` says.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Store {
     /// `sqlite:PATH`.
     Sqlite {
         /// The database file.
         path: PathBuf,
     },
+}
+
+impl Store {
+    pub(super) fn default_in(data_dir: &Path) -> Self {
+        Self::Sqlite { path: data_dir.join("sluice.db") }
+    }
+
+    // The messages never repeat the URL: another kind of it has a password.
+    pub(super) fn read(section: &mut Section<'_>, data_dir: &Path) -> Self {
+        section.text("url", Self::default_in(data_dir), |url| match url.split_once(':') {
+            Some(("sqlite", path)) => Ok(Self::Sqlite { path: path_of(path, data_dir)? }),
+            Some(("postgres" | "postgresql", _)) => {
+                Err("this version of Sluice does not have PostgreSQL yet; expected `sqlite:PATH`")
+            }
+            _ => Err("expected `sqlite:PATH`"),
+        })
+    }
+
+    pub(super) fn print(&self, printer: &mut Printer, data_dir: &Path) {
+        printer.section("store");
+        match self {
+            Self::Sqlite { path } => printer.string("url", &path_url("sqlite", path, data_dir)),
+        }
+    }
+}
+
+/// The path after a scheme; a relative one is below the data folder.
+pub(super) fn path_of(path: &str, data_dir: &Path) -> Result<PathBuf, &'static str> {
+    if path.is_empty() || path.contains('\0') {
+        return Err("the path is missing");
+    }
+    // `sqlite://data.db` would be `/data.db`, which nobody means.
+    if path.starts_with("//") {
+        return Err("write the path right after the colon, without slashes of a URL");
+    }
+    // Not part of a name, so that parameters can come with a later version.
+    if path.contains('?') {
+        return Err("there are no parameters");
+    }
+    if path == ":memory:" {
+        return Err("what is kept in memory only is lost at the next start");
+    }
+    if Path::new(path).file_name().is_none() {
+        return Err("the path has no name at its end");
+    }
+    Ok(data_dir.join(path))
 }

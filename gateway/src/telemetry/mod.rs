@@ -8,6 +8,6 @@ mod logging;
 mod metrics;
 mod otlp;
 
-pub use logging::{Guard, init};
-pub use metrics::{Metrics, ModuleMetrics, SecurityAlert};
+pub use logging::{Error, Guard, build, init};
+pub use metrics::{METRICS_CONTENT_TYPE, Metrics, ModuleMetrics, SecurityAlert};
 pub use otlp::{Sampled, Sampler};

@@ -1,0 +1,201 @@
+//! Values of all sources, taken section by section and key by key.
+//!
+//! Owns types, ranges and unknown keys. Does not own where values come from
+//! (`source`) nor which keys there are (the sections). Invariant: a value that
+//! is given is either used or reported, one that is overridden too.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+use super::error::{Mistake, Origin, quoted};
+
+/// A value as it was given.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Value {
+    /// An integer of the file.
+    Integer(i128),
+    /// A float of the file.
+    Float(f64),
+    /// A string of the file.
+    String(String),
+    /// A variable's or flag's text, whose type is the key's.
+    Untyped(String),
+    /// Something that no key takes, with the name of its type.
+    Other(&'static str),
+}
+
+impl Value {
+    fn found(&self) -> String {
+        match self {
+            Self::Integer(number) => number.to_string(),
+            Self::Float(number) => format!("{number:?}"),
+            Self::String(_) => "a string".to_owned(),
+            Self::Untyped(text) => quoted(text),
+            Self::Other(name) => format!("a value of type {name}"),
+        }
+    }
+
+    fn integer(&self, range: &RangeInclusive<u64>) -> Result<u64, String> {
+        let number = match self {
+            Self::Integer(number) => Some(*number),
+            Self::Untyped(text) => text.parse().ok(),
+            Self::Float(_) | Self::String(_) | Self::Other(_) => None,
+        };
+        let number = number.ok_or_else(|| format!("expected a whole number, found {}", self.found()))?;
+        u64::try_from(number)
+            .ok()
+            .filter(|number| range.contains(number))
+            .ok_or_else(|| format!("expected {} to {}, found {}", range.start(), range.end(), self.found()))
+    }
+
+    fn text(&self) -> Result<&str, String> {
+        match self {
+            Self::String(text) | Self::Untyped(text) => Ok(text),
+            Self::Integer(_) | Self::Float(_) | Self::Other(_) => {
+                Err(format!("expected a string, found {}", self.found()))
+            }
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "0 and 1 are exact, and nothing else is in the range")]
+    fn ratio(&self) -> Result<f64, String> {
+        let number = match self {
+            Self::Integer(number) => Some(*number as f64),
+            Self::Float(number) => Some(*number),
+            Self::Untyped(text) => text.parse().ok(),
+            Self::String(_) | Self::Other(_) => None,
+        };
+        let number = number.ok_or_else(|| format!("expected a number, found {}", self.found()))?;
+        // Adding a zero makes a positive one of `-0.0`.
+        if (0.0..=1.0).contains(&number) {
+            Ok(number + 0.0)
+        } else {
+            Err(format!("expected 0 to 1, found {}", self.found()))
+        }
+    }
+}
+
+/// One value, with where it belongs and where it was given.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) section: String,
+    pub(super) key: String,
+    pub(super) value: Value,
+    pub(super) origin: Origin,
+}
+
+/// All values that were given, and the mistakes found so far.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    /// In the order of precedence, lowest first.
+    pub(super) entries: Vec<Entry>,
+    pub(super) mistakes: Vec<Mistake>,
+}
+
+impl Reader {
+    /// Records a mistake.
+    pub(super) fn mistake(&mut self, origin: Origin, path: impl Into<String>, message: impl Into<String>) {
+        self.mistakes.push(Mistake { origin, path: path.into(), message: message.into() });
+    }
+
+    /// What `read` makes of a section; values it doesn't take are mistakes.
+    pub(super) fn section<T>(&mut self, name: &'static str, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
+        let entries = self.entries.extract_if(.., |entry| entry.section == name).collect();
+        let mut section = Section { name, entries, keys: Vec::new(), mistakes: &mut self.mistakes };
+        let read = read(&mut section);
+        section.finish();
+        read
+    }
+}
+
+/// One section of all sources.
+///
+/// A value with a mistake counts as not given: the mistake is recorded, and
+/// the configuration never comes to be.
+#[derive(Debug)]
+pub(super) struct Section<'r> {
+    name: &'static str,
+    entries: Vec<Entry>,
+    keys: Vec<&'static str>,
+    mistakes: &'r mut Vec<Mistake>,
+}
+
+impl Section<'_> {
+    /// A whole number within `range`.
+    pub(super) fn integer<T: TryFrom<u64>>(&mut self, key: &'static str, default: T, range: RangeInclusive<u64>) -> T {
+        self.take(key, default, |value| {
+            let number = value.integer(&range)?;
+            T::try_from(number).map_err(|_| format!("{number} is more than this machine can count"))
+        })
+    }
+
+    /// A whole number within `range`, or the word `off`.
+    pub(super) fn integer_or_off(
+        &mut self,
+        key: &'static str,
+        default: Option<u64>,
+        range: RangeInclusive<u64>,
+    ) -> Option<u64> {
+        self.take(key, default, |value| match value.text() {
+            Ok("off") => Ok(None),
+            _ => value.integer(&range).map(Some).map_err(|message| format!("{message}; or \"off\"")),
+        })
+    }
+
+    /// A number from 0 to 1.
+    pub(super) fn ratio(&mut self, key: &'static str, default: f64) -> f64 {
+        self.take(key, default, Value::ratio)
+    }
+
+    /// A string that means something.
+    pub(super) fn text<T, E: Display>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> T {
+        self.take(key, default, |value| parse(value.text()?).map_err(|error| error.to_string()))
+    }
+
+    /// The value of the source that comes last; all of them are checked.
+    fn take<T>(&mut self, key: &'static str, default: T, parse: impl Fn(&Value) -> Result<T, String>) -> T {
+        self.keys.push(key);
+        let mut taken = default;
+        for entry in self.entries.extract_if(.., |entry| entry.key == key) {
+            match parse(&entry.value) {
+                Ok(value) => taken = value,
+                Err(message) => {
+                    self.mistakes.push(Mistake { origin: entry.origin, path: path(self.name, key), message });
+                }
+            }
+        }
+        taken
+    }
+
+    fn finish(self) {
+        for entry in self.entries {
+            let message = match closest(&entry.key, &self.keys) {
+                _ if entry.key == "data_dir" => "the data folder is given by --data-dir or SLUICE_DATA_DIR".to_owned(),
+                Some(key) => format!("there is no such key; did you mean `{key}`?"),
+                None => format!("there is no such key; there are {}", self.keys.join(", ")),
+            };
+            self.mistakes.push(Mistake { origin: entry.origin, path: path(self.name, &entry.key), message });
+        }
+    }
+}
+
+/// `[limits] fuel`.
+pub(super) fn path(section: &str, key: &str) -> String {
+    format!("[{}] {}", section.escape_debug(), key.escape_debug())
+}
+
+/// The known word that `word` is most likely a misspelling of.
+pub(super) fn closest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    // A third of a word may be wrong; more is another word.
+    known
+        .iter()
+        .map(|known| (strsim::osa_distance(word, known), *known))
+        .filter(|(distance, known)| *distance <= (known.len() / 3).max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, known)| known)
+}

@@ -1,0 +1,181 @@
+//! Where values come from: the file, the environment, the command line.
+//!
+//! Owns TOML, line numbers, the names of variables and which sections there
+//! are. Does not own keys or their values (the sections).
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::{Origin, quoted};
+use super::reader::{Entry, Reader, Value, closest, path};
+
+/// What is read where no file was named, if it is there.
+pub(super) const DEFAULT_FILE: &str = "sluice.toml";
+
+const SECTIONS: [&str; 6] = ["server", "store", "blobs", "runtime", "limits", "telemetry"];
+
+/// Sections of the contract that come with later versions. Taking them
+/// silently would make an operator believe that, say, signatures are required.
+const LATER_SECTIONS: [&str; 6] = ["signatures", "egress", "databases", "secrets", "jobs", "rate_limits"];
+
+const VARIABLE_PREFIX: &str = "SLUICE__";
+
+/// Far more than every key takes, and not all memory where a device is named.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// What a configuration is made of.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// `--config`. Without it `./sluice.toml` is read where there is one.
+    pub file: Option<PathBuf>,
+    /// `--listen`: `ADDRESS:PORT`.
+    pub listen: Option<String>,
+    /// `--data-dir`; `./data` without it.
+    pub data_dir: Option<PathBuf>,
+    /// Environment variables; those that don't begin with `SLUICE__` are not looked at.
+    pub env: Vec<(String, String)>,
+}
+
+impl Sources {
+    /// The variables of this process that can matter, for `env`. One that is
+    /// not UTF-8 comes with U+FFFD in it.
+    #[must_use]
+    pub fn process_env() -> Vec<(String, String)> {
+        std::env::vars_os()
+            .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+            .filter(|(name, _)| name.starts_with(VARIABLE_PREFIX))
+            .collect()
+    }
+}
+
+/// All values of all sources, and the mistakes that are not about a key.
+pub(super) fn collect(sources: &Sources, default_file: &Path) -> Reader {
+    let mut reader = Reader::default();
+    match &sources.file {
+        Some(path) => collect_file(&mut reader, path),
+        // What is there and can't be read is reported, not skipped.
+        None if default_file.try_exists().is_ok_and(|exists| !exists) => {}
+        None => collect_file(&mut reader, default_file),
+    }
+    collect_variables(&mut reader, &sources.env);
+    if let Some(listen) = &sources.listen {
+        reader.entries.push(Entry {
+            section: "server".to_owned(),
+            key: "listen".to_owned(),
+            value: Value::Untyped(listen.clone()),
+            origin: Origin::Flag("--listen"),
+        });
+    }
+    reader
+}
+
+fn collect_file(reader: &mut Reader, path: &Path) {
+    let name = path.display().to_string().escape_debug().to_string();
+    let at = |line| Origin::File { path: name.clone(), line };
+    let text = match read(path) {
+        Ok(text) => text,
+        Err(error) => return reader.mistake(at(1), "", format!("the file can't be read: {error}")),
+    };
+    match DeTable::parse(&text) {
+        Ok(document) => collect_document(reader, document.get_ref(), |position| at(line_of(&text, position))),
+        Err(error) => {
+            let position = error.span().map_or(0, |span| span.start);
+            let column =
+                text.get(..position).map_or(0, |before| before.chars().rev().take_while(|c| *c != '\n').count());
+            let message = format!("column {}: not TOML: {}", column + 1, error.message().escape_debug());
+            reader.mistake(at(line_of(&text, position)), "", message);
+        }
+    }
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {FILE_BYTES_MAX} bytes")));
+    }
+    Ok(text)
+}
+
+fn line_of(text: &str, position: usize) -> usize {
+    text.bytes().take(position).filter(|byte| *byte == b'\n').count() + 1
+}
+
+fn collect_document(reader: &mut Reader, document: &DeTable<'_>, at: impl Fn(usize) -> Origin) {
+    for (name, content) in document {
+        let origin = at(name.span().start);
+        let section = name.get_ref().as_ref();
+        let shown = format!("[{}]", section.escape_debug());
+        match content.get_ref() {
+            // Arrays too, of which `[[signatures.keys]]` would be one.
+            _ if LATER_SECTIONS.contains(&section) => reader.mistake(origin, shown, later(section)),
+            DeValue::Table(table) if SECTIONS.contains(&section) => {
+                let entries = table.iter().map(|(key, value)| Entry {
+                    section: section.to_owned(),
+                    key: key.get_ref().to_string(),
+                    value: convert(value),
+                    origin: at(key.span().start),
+                });
+                reader.entries.extend(entries);
+            }
+            DeValue::Table(_) => reader.mistake(origin, shown, unknown_section(section)),
+            _ if SECTIONS.contains(&section) => reader.mistake(origin, shown, "this is a section, not a value"),
+            _ => {
+                let message = "every key is in a section, such as `listen` in `[server]`";
+                reader.mistake(origin, section.escape_debug().to_string(), message);
+            }
+        }
+    }
+}
+
+fn convert(value: &Spanned<DeValue<'_>>) -> Value {
+    match value.get_ref() {
+        // What is over 128 bits is over every range too.
+        DeValue::Integer(number) => {
+            Value::Integer(i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX))
+        }
+        DeValue::Float(number) => Value::Float(number.as_str().parse().unwrap_or(f64::NAN)),
+        DeValue::String(text) => Value::String(text.to_string()),
+        other => Value::Other(other.type_str()),
+    }
+}
+
+fn collect_variables(reader: &mut Reader, env: &[(String, String)]) {
+    for (name, value) in env {
+        let Some(place) = name.strip_prefix(VARIABLE_PREFIX) else { continue };
+        let origin = Origin::Variable(name.escape_debug().to_string());
+        let lower = place.to_ascii_lowercase();
+        let parts: Vec<&str> = lower.split("__").collect();
+        match parts.as_slice() {
+            _ if place != place.to_ascii_uppercase() => {
+                reader.mistake(origin, "", "the names of variables have no lower-case letters");
+            }
+            [section, ..] if LATER_SECTIONS.contains(section) => {
+                reader.mistake(origin, format!("[{section}]"), later(section));
+            }
+            [section, key] if SECTIONS.contains(section) => reader.entries.push(Entry {
+                section: (*section).to_owned(),
+                key: (*key).to_owned(),
+                value: Value::Untyped(value.clone()),
+                origin,
+            }),
+            [section, key] => reader.mistake(origin, path(section, key), unknown_section(section)),
+            _ => reader.mistake(origin, "", "expected SLUICE__SECTION__KEY"),
+        }
+    }
+}
+
+fn later(section: &str) -> String {
+    format!("this version of Sluice does not have the section `{section}` yet")
+}
+
+fn unknown_section(section: &str) -> String {
+    match closest(section, &SECTIONS) {
+        Some(known) => format!("there is no such section; did you mean `{known}`?"),
+        None => format!("there is no section {}; there are {}", quoted(section), SECTIONS.join(", ")),
+    }
+}
