@@ -8,6 +8,10 @@
 pub mod recorder;
 pub mod sqlite;
 
+#[cfg(test)]
+mod contract;
+mod version_key;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -54,6 +58,14 @@ pub struct PageRequest {
     pub page: u32,
     /// 1 to 200.
     pub limit: u32,
+}
+
+impl PageRequest {
+    /// How many items are on the pages before.
+    #[must_use]
+    pub fn offset(self) -> u64 {
+        u64::from(self.page.saturating_sub(1)) * u64::from(self.limit)
+    }
 }
 
 /// Part of a list.
@@ -132,7 +144,8 @@ pub trait Executions: Send + Sync {
     /// Stores a batch in one transaction. A record whose id is stored already
     /// replaces it when the stored one is still running, and is ignored otherwise.
     /// Records of modules that are gone by now are ignored.
-    async fn record_executions(&self, records: &[ExecutionRecord]) -> Result<(), Error>;
+    /// Shared, because a backend takes them to another thread, and a batch may be tried again.
+    async fn record_executions(&self, records: Arc<[ExecutionRecord]>) -> Result<(), Error>;
     /// Marks what was running when the process ended as failed with `error`; at start.
     async fn end_interrupted(&self, error: &crate::model::ExecutionError) -> Result<u64, Error>;
     /// One execution, without its log lines.

@@ -1,18 +1,318 @@
 //! The way of an execution record into the store: a bounded queue and batches.
+//!
+//! Owns what is queued and when it is written. Does not own rows (the store) nor
+//! what is worth recording (`runtime`). Invariant: whoever records never waits,
+//! and every record is stored or counted as dropped.
 
-use crate::model::ExecutionRecord;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::{Error, SharedStore};
+use crate::model::{ExecutionRecord, LogLine};
+
+/// The bounds of the queue, and the pace of the batches.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Records that may be queued: some seconds of them at the highest rate, 25 MB.
+    pub records_max: usize,
+    /// Log lines that may be queued, in bytes of memory, roughly.
+    pub log_bytes_max: u64,
+    /// Records of one transaction. More gain little, and make other writes wait.
+    pub batch_records: usize,
+    /// Log lines of one transaction, in bytes of memory, roughly.
+    pub batch_log_bytes: u64,
+    /// How long a record waits for others to share its transaction; readers are
+    /// promised a second.
+    pub flush_after: Duration,
+    /// How often a batch is tried before it is dropped.
+    pub tries: u32,
+    /// The wait after the first try; each later one is twice as long. With five
+    /// tries 4.5 s in all: a database that is locked or restarts is back by then.
+    pub retry_after: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            records_max: 65_536,
+            log_bytes_max: 64 * 1024 * 1024,
+            batch_records: 512,
+            batch_log_bytes: 4 * 1024 * 1024,
+            flush_after: Duration::from_millis(100),
+            tries: 5,
+            retry_after: Duration::from_millis(300),
+        }
+    }
+}
+
+impl Config {
+    /// The defaults, with retries that a test can wait for.
+    #[must_use]
+    pub fn for_tests() -> Self {
+        Self { tries: 2, retry_after: Duration::from_millis(1), ..Self::default() }
+    }
+}
 
 /// Hands records to the writer. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Recorder {}
+pub struct Recorder {
+    queue: mpsc::Sender<Queued>,
+    shared: Arc<Shared>,
+}
+
+/// Writes what is queued, until it is told to stop.
+pub struct Service {
+    queue: mpsc::Receiver<Queued>,
+    shared: Arc<Shared>,
+    store: SharedStore,
+}
+
+struct Shared {
+    config: Config,
+    queued: AtomicUsize,
+    log_bytes: AtomicU64,
+    dropped: AtomicU64,
+    on_dropped: Box<dyn Fn(u64) + Send + Sync>,
+    /// Tells the service that a whole batch waits. It is not woken for each record:
+    /// a wake-up costs more than all the rest of `record`.
+    batch_ready: Notify,
+}
+
+#[derive(Debug)]
+struct Queued {
+    record: ExecutionRecord,
+    log_bytes: u64,
+    /// Dropped, which wakes the other end, when the record is stored or given up.
+    done: Option<oneshot::Sender<()>>,
+}
 
 impl Recorder {
-    /// Queues a record of an execution that ended; counts it as dropped when the queue is full. Never waits.
-    pub fn record(&self, _record: ExecutionRecord) {
-        todo!()
+    /// A queue, and the service that empties it into `store`; `on_dropped` is told
+    /// how many records were lost each time some are, on the thread that records:
+    /// it counts and returns.
+    pub fn new(
+        config: Config,
+        store: SharedStore,
+        on_dropped: impl Fn(u64) + Send + Sync + 'static,
+    ) -> (Self, Service) {
+        let (sender, receiver) = mpsc::channel(config.records_max);
+        let shared = Arc::new(Shared {
+            config,
+            queued: AtomicUsize::new(0),
+            log_bytes: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            on_dropped: Box::new(on_dropped),
+            batch_ready: Notify::new(),
+        });
+        (Self { queue: sender, shared: Arc::clone(&shared) }, Service { queue: receiver, shared, store })
     }
-    /// Queues a record and waits until it is stored (or dropped): for what must be readable at once.
-    pub async fn record_durably(&self, _record: ExecutionRecord) {
-        todo!()
+
+    /// Queues a record of an execution that ended; counts it as dropped when the queue is full. Never waits.
+    pub fn record(&self, record: ExecutionRecord) {
+        self.offer(record, None);
+    }
+
+    /// Queues a record and waits until it is stored (or dropped): for what must be
+    /// readable at once. A call that is cancelled leaves the record in the queue.
+    pub async fn record_durably(&self, record: ExecutionRecord) {
+        let (done, stored) = oneshot::channel();
+        self.offer(record, Some(done));
+        self.shared.batch_ready.notify_one();
+        // Nothing is ever sent: the other end is dropped when the record is done with.
+        let _ = stored.await;
+    }
+
+    /// How many records were dropped since the start.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.shared.dropped.load(Ordering::Relaxed)
+    }
+
+    fn offer(&self, record: ExecutionRecord, done: Option<oneshot::Sender<()>>) {
+        let shared = &*self.shared;
+        let log_bytes = record.lines.iter().map(line_bytes).sum();
+        let bytes_before = shared.log_bytes.fetch_add(log_bytes, Ordering::Relaxed);
+        let queued_before = shared.queued.fetch_add(1, Ordering::Relaxed);
+        let fits = log_bytes == 0 || bytes_before.saturating_add(log_bytes) <= shared.config.log_bytes_max;
+        if !fits || self.queue.try_send(Queued { record, log_bytes, done }).is_err() {
+            shared.release(1, log_bytes);
+            shared.count_dropped(1);
+            return;
+        }
+        let batch_bytes = shared.config.batch_log_bytes;
+        let bytes_crossed = bytes_before < batch_bytes && bytes_before + log_bytes >= batch_bytes;
+        if queued_before + 1 == shared.config.batch_records || bytes_crossed {
+            shared.batch_ready.notify_one();
+        }
     }
 }
+
+impl Service {
+    /// Writes batches until `shutdown` completes or every [`Recorder`] is gone,
+    /// then what is queued still, and returns. A store that fails at the stop is
+    /// tried for one batch; the rest is dropped and counted.
+    ///
+    /// Dropped instead of awaited, it loses what is queued.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
+        let mut shutdown = std::pin::pin!(shutdown);
+        let shared = Arc::clone(&self.shared);
+        loop {
+            let first = tokio::select! {
+                first = self.queue.recv() => first,
+                () = &mut shutdown => break,
+            };
+            // `None`: nobody is left who could record.
+            let Some(first) = first else { return };
+            let stopping = tokio::select! {
+                () = shared.batch_ready.notified() => false,
+                () = tokio::time::sleep(shared.config.flush_after) => false,
+                () = &mut shutdown => true,
+            };
+            self.write_queued(first).await;
+            if stopping {
+                break;
+            }
+        }
+        self.drain().await;
+    }
+
+    /// Writes all that is queued now, in as many batches as it takes.
+    async fn write_queued(&mut self, first: Queued) {
+        let mut first = Some(first);
+        loop {
+            let batch = self.collect(first.take());
+            let more = batch.is_full(&self.shared.config);
+            self.commit(batch).await;
+            if !more {
+                return;
+            }
+        }
+    }
+
+    async fn drain(&mut self) {
+        self.queue.close();
+        while let Some(first) = self.queue.recv().await {
+            let batch = self.collect(Some(first));
+            if !self.commit(batch).await {
+                break;
+            }
+        }
+        while let Some(lost) = self.queue.recv().await {
+            self.shared.release(1, lost.log_bytes);
+            self.shared.count_dropped(1);
+        }
+    }
+
+    fn collect(&mut self, first: Option<Queued>) -> Batch {
+        let mut batch = Batch::default();
+        let mut next = first.or_else(|| self.queue.try_recv().ok());
+        while let Some(queued) = next {
+            batch.push(queued);
+            next = if batch.is_full(&self.shared.config) { None } else { self.queue.try_recv().ok() };
+        }
+        self.shared.release(batch.records.len(), batch.log_bytes);
+        batch
+    }
+
+    /// Tells whether the batch is stored now; if not, it was dropped and counted.
+    async fn commit(&self, batch: Batch) -> bool {
+        let Batch { records, waiting: _waiting, .. } = batch;
+        if records.is_empty() {
+            return true;
+        }
+        let records: Arc<[ExecutionRecord]> = records.into();
+        let mut wait = self.shared.config.retry_after;
+        let mut tries_left = self.shared.config.tries;
+        loop {
+            let Err(error) = self.store.record_executions(Arc::clone(&records)).await else { return true };
+            tries_left = tries_left.saturating_sub(1);
+            if tries_left == 0 || !is_worth_retrying(&error) {
+                let count = records.len() as u64;
+                self.shared.count_dropped(count);
+                let error: &(dyn std::error::Error + 'static) = &error;
+                tracing::error!(count, error, "execution records were dropped: the store did not take them");
+                return false;
+            }
+            tokio::time::sleep(wait).await;
+            wait *= 2;
+        }
+    }
+}
+
+fn is_worth_retrying(error: &Error) -> bool {
+    match error {
+        Error::Unavailable { .. } => true,
+        Error::Corrupt { .. } | Error::Open { .. } => false,
+    }
+}
+
+#[derive(Default)]
+struct Batch {
+    records: Vec<ExecutionRecord>,
+    log_bytes: u64,
+    waiting: Vec<oneshot::Sender<()>>,
+}
+
+impl Batch {
+    fn push(&mut self, queued: Queued) {
+        self.records.push(queued.record);
+        self.log_bytes += queued.log_bytes;
+        self.waiting.extend(queued.done);
+    }
+
+    fn is_full(&self, config: &Config) -> bool {
+        self.records.len() >= config.batch_records || self.log_bytes >= config.batch_log_bytes
+    }
+}
+
+impl Shared {
+    fn release(&self, records: usize, log_bytes: u64) {
+        self.queued.fetch_sub(records, Ordering::Relaxed);
+        self.log_bytes.fetch_sub(log_bytes, Ordering::Relaxed);
+    }
+
+    fn count_dropped(&self, count: u64) {
+        self.dropped.fetch_add(count, Ordering::Relaxed);
+        (self.on_dropped)(count);
+    }
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").field("shared", &self.shared).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("queued", &self.queued)
+            .field("log_bytes", &self.log_bytes)
+            .field("dropped", &self.dropped)
+            .finish_non_exhaustive()
+    }
+}
+
+fn line_bytes(line: &LogLine) -> u64 {
+    let fields: u64 = line.fields.iter().map(|(name, value)| name.len() as u64 + value_bytes(value)).sum();
+    size_of::<LogLine>() as u64 + line.message.len() as u64 + fields
+}
+
+/// Roughly: a member of an object takes a tree node's share besides its value.
+/// The depth is bounded where the fields were parsed.
+fn value_bytes(value: &Value) -> u64 {
+    let held: u64 = match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len() as u64,
+        Value::Array(items) => items.iter().map(value_bytes).sum(),
+        Value::Object(members) => members.iter().map(|(name, value)| name.len() as u64 + value_bytes(value)).sum(),
+    };
+    64 + held
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,129 @@
 //! What is kept, over SQLite.
+//!
+//! Owns the database file, its lock and its schema. One file an aggregate, SQL
+//! visible there. Invariant: one process uses a data folder at a time, and all
+//! that touches the file runs on blocking threads.
+
+mod column;
+mod executions;
+mod keys;
+mod modules;
+mod open;
+mod pool;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use self::open::DataLock;
+use self::pool::Pool;
+use super::{Error, Store};
+use crate::clock::Clock;
+
+/// Lists and look-ups at once. They are short, and the data plane makes none.
+const READERS: u32 = 4;
+
+const PING: &str = "SELECT count(*) FROM refinery_schema_history";
+
+/// A store in one SQLite file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    // SQLite has one writer at a time; with one connection, writers queue in
+    // order instead of polling a lock.
+    writer: Arc<Pool>,
+    readers: Arc<Pool>,
+    lock: DataLock,
+    clock: Clock,
+}
+
+/// What a write has to survive once it was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Durability {
+    /// The power going: one fsync a commit. What people decide is rare and dear.
+    PowerLoss,
+    /// `kill -9`. The file stays whole when the power goes, and may lack the
+    /// last commits; for what is written thousands of times a second.
+    ProcessDeath,
+}
+
+impl SqliteStore {
+    /// Opens the database at `path`, made where it is missing with its folder, and
+    /// brings its schema up to date.
+    ///
+    /// # Errors
+    /// [`Error::Open`] with what an operator has to do: the folder can't be written,
+    /// another process uses it, the file is no database, not ours, or of a newer version.
+    pub async fn open(path: &Path, clock: Clock) -> Result<Self, Error> {
+        let path = path.to_owned();
+        let shown = path.display().to_string();
+        let opened = tokio::task::spawn_blocking(move || open::open(&path)).await;
+        let open::Opened { path, writer: first, lock } = opened.map_err(|panicked| Error::Open {
+            reason: format!("opening the database {shown} failed"),
+            source: Some(Box::new(panicked)),
+        })??;
+        let writer = Pool::new(1, {
+            let path = path.clone();
+            move || open::writer(&path)
+        });
+        // Kept open from here on: readers need the shared memory that it made.
+        writer.add_idle(first);
+        let readers = Pool::new(READERS, move || open::reader(&path));
+        Ok(Self { writer: Arc::new(writer), readers: Arc::new(readers), lock, clock })
+    }
+
+    /// Runs `task` in a transaction that sees one state of the database.
+    async fn read<T, F>(&self, context: &'static str, task: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    {
+        self.readers.run(context, move |connection| task(&connection.transaction()?)).await
+    }
+
+    /// Runs `task` in a transaction that is committed when it returns `Ok`. A call
+    /// that is cancelled has happened or not, never half.
+    async fn write<T, F>(&self, context: &'static str, durability: Durability, task: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    {
+        // A cancelled or closing caller leaves the lock to whoever runs last.
+        let held = self.lock.clone();
+        self.writer
+            .run(context, move |connection| {
+                let _held = held;
+                set_durability(connection, durability)?;
+                let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                let result = task(&tx)?;
+                tx.commit()?;
+                Ok(result)
+            })
+            .await
+    }
+}
+
+fn set_durability(connection: &Connection, durability: Durability) -> rusqlite::Result<()> {
+    let synchronous = match durability {
+        Durability::PowerLoss => "FULL",
+        Durability::ProcessDeath => "NORMAL",
+    };
+    connection.pragma_update(None, "synchronous", synchronous)
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn ping(&self) -> Result<(), Error> {
+        self.read("answering", |tx| tx.prepare_cached(PING)?.query_row([], |_| Ok(()))).await
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+        self.lock.release();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+use futures_util::future::join_all;
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+
+async fn open(folder: &Path) -> Blobs {
+    Blobs::open(&config::Blobs::Folder { path: folder.to_owned() }).await.unwrap()
+}
+
+async fn start() -> (TempDir, Blobs) {
+    let folder = TempDir::new().unwrap();
+    let blobs = open(&folder.path().join("blobs")).await;
+    (folder, blobs)
+}
+
+fn file_of(folder: &TempDir, digest: Digest) -> PathBuf {
+    folder.path().join("blobs").join(path_of(digest))
+}
+
+fn temporary_files(folder: &TempDir) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder.path().join("blobs/tmp")).unwrap();
+    entries.map(|entry| entry.unwrap().path()).filter(|path| !path.ends_with("lock")).collect()
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Runtime::new().unwrap().block_on(future)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn p20_module_hash_calculation(bytes in proptest::collection::vec(any::<u8>(), 0..100_000)) {
+        block_on(async {
+            let (folder, blobs) = start().await;
+            let bytes = Bytes::from(bytes);
+            let digest = blobs.put(bytes.clone()).await.unwrap();
+            assert_eq!(digest, Digest::of(&bytes));
+            assert_eq!(blobs.get(digest).await.unwrap(), bytes);
+            assert_eq!(temporary_files(&folder), Vec::<PathBuf>::new());
+        });
+    }
+
+    #[test]
+    fn p52_hash_verification_on_load(
+        bytes in proptest::collection::vec(any::<u8>(), 1..10_000),
+        place in any::<prop::sample::Index>(),
+        bit in 0..8_u32,
+    ) {
+        block_on(async {
+            let (folder, blobs) = start().await;
+            let digest = blobs.put(Bytes::from(bytes.clone())).await.unwrap();
+            let mut damaged = bytes.clone();
+            damaged[place.index(bytes.len())] ^= 1 << bit;
+            std::fs::write(file_of(&folder, digest), &damaged).unwrap();
+            let error = blobs.get(digest).await.unwrap_err();
+            assert!(matches!(error, Error::Integrity { expected, found } if expected == digest && found == Digest::of(&damaged)));
+            blobs.put(Bytes::from(bytes.clone())).await.unwrap();
+            assert_eq!(blobs.get(digest).await.unwrap(), bytes);
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_blob_that_was_cut_short_is_refused() {
+    let (folder, blobs) = start().await;
+    let digest = blobs.put(Bytes::from_static(b"a component")).await.unwrap();
+    std::fs::write(file_of(&folder, digest), b"a comp").unwrap();
+    assert!(matches!(blobs.get(digest).await, Err(Error::Integrity { .. })));
+}
+
+#[tokio::test]
+async fn a_blob_that_was_never_put_is_missing() {
+    let (_folder, blobs) = start().await;
+    let digest = Digest::of(b"nobody");
+    assert!(matches!(blobs.get(digest).await, Err(Error::Missing(missing)) if missing == digest));
+}
+
+#[tokio::test]
+async fn putting_the_same_bytes_at_once_stores_them_once() {
+    let (folder, blobs) = start().await;
+    let bytes = Bytes::from(vec![7; 300_000]);
+    for put in join_all((0..16).map(|_| blobs.put(bytes.clone()))).await {
+        assert_eq!(put.unwrap(), Digest::of(&bytes));
+    }
+    assert_eq!(blobs.list().await.unwrap(), [Digest::of(&bytes)]);
+    assert_eq!(temporary_files(&folder), Vec::<PathBuf>::new());
+}
+
+#[tokio::test]
+async fn the_list_has_every_blob_and_nothing_else() {
+    let (folder, blobs) = start().await;
+    let mut digests = Vec::new();
+    for number in 0..20_u8 {
+        digests.push(blobs.put(Bytes::from(vec![number])).await.unwrap());
+    }
+    let gone = digests.pop().unwrap();
+    blobs.delete(gone).await.unwrap();
+    let root = folder.path().join("blobs");
+    std::fs::write(root.join("notes.txt"), "not ours").unwrap();
+    std::fs::write(root.join("tmp").join(Digest::of(b"half").to_string()), "half written").unwrap();
+    std::fs::create_dir_all(root.join("00/00")).unwrap();
+    std::fs::write(root.join("00/00").join(Digest::of(b"elsewhere").to_string()), "elsewhere").unwrap();
+    let mut listed = blobs.list().await.unwrap();
+    listed.sort();
+    digests.sort();
+    assert_eq!(listed, digests);
+}
+
+#[tokio::test]
+async fn deleting_is_done_once_and_may_be_repeated() {
+    let (_folder, blobs) = start().await;
+    let digest = blobs.put(Bytes::from_static(b"short-lived")).await.unwrap();
+    blobs.delete(digest).await.unwrap();
+    blobs.delete(digest).await.unwrap();
+    assert!(matches!(blobs.get(digest).await, Err(Error::Missing(_))));
+}
+
+#[tokio::test]
+async fn leftovers_of_a_process_that_died_are_removed_at_the_next_start() {
+    let (folder, blobs) = start().await;
+    let kept = blobs.put(Bytes::from_static(b"kept")).await.unwrap();
+    let half = folder.path().join("blobs/tmp/half");
+    std::fs::write(&half, "half").unwrap();
+    drop(blobs);
+    let blobs = open(&folder.path().join("blobs")).await;
+    assert!(!half.exists());
+    assert_eq!(blobs.get(kept).await.unwrap().as_ref(), b"kept");
+}
+
+#[tokio::test]
+async fn what_another_process_is_writing_is_left_alone() {
+    let (folder, blobs) = start().await;
+    let half = folder.path().join("blobs/tmp/half");
+    std::fs::write(&half, "half").unwrap();
+    let second = open(&folder.path().join("blobs")).await;
+    assert!(half.exists());
+    drop((blobs, second));
+}
+
+#[tokio::test]
+async fn a_put_that_is_given_up_leaves_a_whole_blob_or_none() {
+    let (_folder, blobs) = start().await;
+    let bytes = Bytes::from(vec![1; 4 * 1024 * 1024]);
+    for polls in 0..40 {
+        let mut put = Box::pin(blobs.put(bytes.clone()));
+        for _ in 0..polls {
+            if futures_util::poll!(put.as_mut()).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        drop(put);
+        match blobs.get(Digest::of(&bytes)).await {
+            Ok(stored) => assert_eq!(stored, bytes),
+            Err(error) => assert!(matches!(error, Error::Missing(_)), "{error}"),
+        }
+        blobs.delete(Digest::of(&bytes)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_is_gone_is_not_ready() {
+    let (folder, blobs) = start().await;
+    blobs.ping().await.unwrap();
+    std::fs::remove_dir_all(folder.path().join("blobs")).unwrap();
+    assert!(matches!(blobs.ping().await, Err(Error::Unavailable { .. })));
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_made_is_an_error_at_the_start() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "in the way").unwrap();
+    let opened = Blobs::open(&config::Blobs::Folder { path: file.join("blobs") }).await;
+    assert!(matches!(opened, Err(Error::Unavailable { .. })));
+}
+
+#[test]
+fn the_place_of_a_blob_has_nothing_of_its_author_in_it() {
+    let digest = Digest::of(b"");
+    assert_eq!(path_of(digest), "e3/b0/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    assert_eq!(digest_at(&path_of(digest)), Some(digest));
+    assert_eq!(digest_at(&format!("tmp/{digest}")), None);
+    assert!("../../etc/passwd".parse::<Digest>().is_err());
+}

@@ -1,0 +1,233 @@
+//! Executions and their logs.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, Row, ToSql, Transaction, named_params, params};
+
+use super::column::{Count, Id, Json, Micros, Word};
+use super::{Durability, SqliteStore};
+use crate::model::{ExecutionError, ExecutionId, ExecutionRecord, Level, LogLine, ModuleId, Status};
+use crate::store::{Error, ExecutionFilter, Executions, Page, PageRequest};
+
+/// What [`record_of_row`] reads.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT e.id, e.module_id, m.name, m.version, e.function, e.status, e.started_at, e.duration_us, e.fuel,
+                    e.memory_bytes, e.error_code, e.error_message, e.error_origin, e.lines_dropped
+             FROM executions AS e JOIN modules AS m ON m.id = e.module_id ",
+            $rest
+        )
+    };
+}
+
+/// Changes nothing where the module is gone or the execution has ended.
+const UPSERT: &str = "\
+    INSERT INTO executions (id, module_id, function, status, started_at, duration_us, fuel, memory_bytes, error_code,
+                            error_message, error_origin, lines_dropped)
+    SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 WHERE EXISTS (SELECT 1 FROM modules WHERE id = ?2)
+    ON CONFLICT (id) DO UPDATE SET
+        module_id = excluded.module_id, function = excluded.function, status = excluded.status,
+        started_at = excluded.started_at, duration_us = excluded.duration_us, fuel = excluded.fuel,
+        memory_bytes = excluded.memory_bytes, error_code = excluded.error_code,
+        error_message = excluded.error_message, error_origin = excluded.error_origin,
+        lines_dropped = excluded.lines_dropped
+    WHERE executions.status = 'running'";
+
+const UPSERT_LINES: &str = "INSERT OR REPLACE INTO execution_logs (execution_id, lines) VALUES (?1, ?2)";
+
+const DELETE_LINES: &str = "DELETE FROM execution_logs WHERE execution_id = ?1";
+
+/// The second condition is that of the index on what has not completed.
+const END_RUNNING: &str = "\
+    UPDATE executions SET status = 'failed', error_code = ?1, error_message = ?2, error_origin = ?3
+    WHERE status = 'running' AND status <> 'completed'";
+
+const FIND: &str = select!("WHERE e.id = ?1");
+
+const FIND_LINES: &str = "SELECT lines FROM execution_logs WHERE execution_id = ?1";
+
+const COUNT: &str = "SELECT count(*) FROM executions AS e ";
+const LIST: &str = select!("");
+const LIST_END: &str = " ORDER BY e.started_at DESC, e.id DESC LIMIT :limit OFFSET :offset";
+
+#[async_trait]
+impl Executions for SqliteStore {
+    async fn record_executions(&self, records: Arc<[ExecutionRecord]>) -> Result<(), Error> {
+        self.write("storing executions", Durability::ProcessDeath, move |tx| {
+            records.iter().try_for_each(|record| upsert(tx, record))
+        })
+        .await
+    }
+
+    async fn end_interrupted(&self, error: &ExecutionError) -> Result<u64, Error> {
+        let error = error.clone();
+        self.write("ending interrupted executions", Durability::PowerLoss, move |tx| {
+            let ended = tx.prepare_cached(END_RUNNING)?.execute([error.code, error.message, error.origin])?;
+            Ok(ended as u64)
+        })
+        .await
+    }
+
+    async fn execution(&self, id: ExecutionId) -> Result<Option<ExecutionRecord>, Error> {
+        self.read("reading an execution", move |tx| find(tx, id)).await
+    }
+
+    async fn list_executions(
+        &self,
+        filter: &ExecutionFilter,
+        page: PageRequest,
+    ) -> Result<Page<ExecutionRecord>, Error> {
+        let filter = filter.clone();
+        self.read("listing executions", move |tx| list(tx, &filter, page)).await
+    }
+
+    async fn execution_logs(
+        &self,
+        id: ExecutionId,
+        module_id: Option<ModuleId>,
+        level: Level,
+        page: PageRequest,
+    ) -> Result<Option<Page<ExecutionRecord>>, Error> {
+        self.read("reading an execution's log", move |tx| {
+            let Some(mut record) = find(tx, id)? else { return Ok(None) };
+            if module_id.is_some_and(|module_id| module_id != record.module_id) {
+                return Ok(Some(Page { items: Vec::new(), total: 0 }));
+            }
+            if page.offset() > 0 {
+                return Ok(Some(Page { items: Vec::new(), total: 1 }));
+            }
+            record.lines = lines(tx, id)?;
+            record.lines.retain(|line| line.level >= level);
+            Ok(Some(Page { items: vec![record], total: 1 }))
+        })
+        .await
+    }
+}
+
+fn upsert(tx: &Transaction<'_>, record: &ExecutionRecord) -> rusqlite::Result<()> {
+    let error = record.error.as_ref();
+    let changed = tx.prepare_cached(UPSERT)?.execute(params![
+        Id(record.execution_id),
+        Id(record.module_id),
+        record.function,
+        record.status.as_str(),
+        Micros(record.started_at),
+        record.duration_us.map(Count),
+        record.fuel.map(Count),
+        record.memory_bytes.map(Count),
+        error.map(|error| error.code.as_str()),
+        error.map(|error| error.message.as_str()),
+        error.map(|error| error.origin.as_str()),
+        Count(record.lines_dropped),
+    ])?;
+    if changed == 0 {
+        return Ok(());
+    }
+    if record.lines.is_empty() {
+        tx.prepare_cached(DELETE_LINES)?.execute([Id(record.execution_id)])?;
+    } else {
+        tx.prepare_cached(UPSERT_LINES)?.execute(params![Id(record.execution_id), Json(&record.lines)])?;
+    }
+    Ok(())
+}
+
+fn find(tx: &Transaction<'_>, id: ExecutionId) -> rusqlite::Result<Option<ExecutionRecord>> {
+    tx.prepare_cached(FIND)?.query_row([Id(id)], record_of_row).optional()
+}
+
+fn lines(tx: &Transaction<'_>, id: ExecutionId) -> rusqlite::Result<Vec<LogLine>> {
+    let lines = tx.prepare_cached(FIND_LINES)?.query_row([Id(id)], |row| row.get::<_, Json<_>>(0)).optional()?;
+    Ok(lines.map_or_else(Vec::new, |json| json.0))
+}
+
+/// The condition for `filter`. Only what is asked for, so that an index serves it;
+/// what isn't is named all the same, since each name has to be bound.
+fn condition(filter: &ExecutionFilter) -> String {
+    let module_id = if filter.module_id.is_some() { "e.module_id = :module_id" } else { ":module_id IS NULL" };
+    let module = match filter.module {
+        Some(_) => "e.module_id IN (SELECT id FROM modules WHERE name = :module)",
+        None => ":module IS NULL",
+    };
+    let status = match filter.status {
+        None => ":status IS NULL",
+        Some(Status::Completed) => "e.status = :status",
+        // Lets the planner see that the index on what has not completed will do.
+        Some(Status::Running | Status::Invalid | Status::Failed | Status::Canceled) => {
+            "e.status = :status AND e.status <> 'completed'"
+        }
+    };
+    format!("WHERE {module_id} AND {module} AND {status} AND e.started_at >= :from AND e.started_at < :to")
+}
+
+fn list(tx: &Transaction<'_>, filter: &ExecutionFilter, page: PageRequest) -> rusqlite::Result<Page<ExecutionRecord>> {
+    let condition = condition(filter);
+    let module_id = filter.module_id.map(Id);
+    let module = filter.module.as_ref().map(crate::model::ModuleName::as_str);
+    let status = filter.status.map(Status::as_str);
+    let from = filter.from.map_or(i64::MIN, ceiling_micros);
+    let to = filter.to.map_or(i64::MAX, ceiling_micros);
+    let total = tx.prepare_cached(&format!("{COUNT}{condition}"))?.query_row(
+        named_params! {":module_id": module_id, ":module": module, ":status": status, ":from": from, ":to": to},
+        |row| row.get::<_, Count>(0),
+    )?;
+    let mut statement = tx.prepare_cached(&format!("{LIST}{condition}{LIST_END}"))?;
+    let values: &[(&str, &dyn ToSql)] = named_params! {
+        ":module_id": module_id, ":module": module, ":status": status, ":from": from, ":to": to,
+        ":limit": page.limit, ":offset": Count(page.offset()),
+    };
+    let items = statement.query_map(values, record_of_row)?.collect::<Result<_, _>>()?;
+    Ok(Page { items, total: total.0 })
+}
+
+/// The first microsecond that is not before `at`: bounds may be finer than what is stored.
+fn ceiling_micros(at: Timestamp) -> i64 {
+    let micros = at.as_microsecond();
+    let is_later = Timestamp::from_microsecond(micros).is_ok_and(|floor| floor < at);
+    if is_later { micros.saturating_add(1) } else { micros }
+}
+
+fn record_of_row(row: &Row<'_>) -> rusqlite::Result<ExecutionRecord> {
+    let error = match row.get::<_, Option<String>>(10)? {
+        Some(code) => Some(ExecutionError { code, message: row.get(11)?, origin: row.get(12)? }),
+        None => None,
+    };
+    let count =
+        |index| -> rusqlite::Result<Option<u64>> { Ok(row.get::<_, Option<Count>>(index)?.map(|count| count.0)) };
+    Ok(ExecutionRecord {
+        execution_id: row.get::<_, Id<_>>(0)?.0,
+        module_id: row.get::<_, Id<_>>(1)?.0,
+        module: row.get::<_, Word<_>>(2)?.0,
+        version: row.get::<_, Word<_>>(3)?.0,
+        function: row.get(4)?,
+        status: row.get::<_, Word<_>>(5)?.0,
+        started_at: row.get::<_, Micros>(6)?.0,
+        duration_us: count(7)?,
+        fuel: count(8)?,
+        memory_bytes: count(9)?,
+        error,
+        lines: Vec::new(),
+        lines_dropped: row.get::<_, Count>(13)?.0,
+    })
+}
+
+/// Every statement that can be made here.
+#[cfg(test)]
+pub(super) fn statements() -> Vec<String> {
+    let mut all = [UPSERT, UPSERT_LINES, DELETE_LINES, END_RUNNING, FIND, FIND_LINES].map(str::to_owned).to_vec();
+    for bits in 0..4 {
+        for status in [None].into_iter().chain(Status::ALL.map(Some)) {
+            let condition = condition(&ExecutionFilter {
+                module_id: (bits & 1 != 0).then(ModuleId::generate),
+                module: (bits & 2 != 0).then(|| "a".parse().expect("a name")),
+                status,
+                ..ExecutionFilter::default()
+            });
+            all.push(format!("{COUNT}{condition}"));
+            all.push(format!("{LIST}{condition}{LIST_END}"));
+        }
+    }
+    all
+}

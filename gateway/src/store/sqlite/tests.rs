@@ -1,0 +1,226 @@
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::model::Status;
+use crate::store::contract::{self, contract_tests};
+use crate::store::{Executions, Keys, Modules};
+
+async fn open_at(path: &Path) -> Result<SqliteStore, Error> {
+    SqliteStore::open(path, Clock::system()).await
+}
+
+async fn open() -> (TempDir, SqliteStore) {
+    let folder = TempDir::new().unwrap();
+    let store = open_at(&folder.path().join("data/sluice.db")).await.unwrap();
+    (folder, store)
+}
+
+fn database(folder: &TempDir) -> PathBuf {
+    folder.path().join("data/sluice.db")
+}
+
+/// What an operator is told when the database can't be opened.
+async fn refusal(path: &Path) -> String {
+    match open_at(path).await {
+        Err(Error::Open { reason, .. }) => reason,
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("{} was opened", path.display()),
+    }
+}
+
+contract_tests!(open);
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+
+    #[test]
+    fn p22_modules_are_there_after_a_restart(modules in contract::any_modules()) {
+        tokio::runtime::Runtime::new().unwrap().block_on(async {
+            let (folder, store) = open().await;
+            for module in &modules {
+                store.insert_module(module).await.unwrap();
+            }
+            let before = store.all_modules().await.unwrap();
+            store.close().await;
+            let after = open_at(&database(&folder)).await.unwrap().all_modules().await.unwrap();
+            assert_eq!(before.len(), modules.len());
+            assert_eq!(before, after);
+        });
+    }
+}
+
+fn all_statements() -> Vec<String> {
+    [vec![PING.to_owned()], modules::statements(), executions::statements(), keys::statements()].concat()
+}
+
+#[tokio::test]
+async fn every_statement_can_be_prepared() {
+    let (_folder, store) = open().await;
+    store
+        .writer
+        .run("testing", |connection| {
+            for statement in all_statements() {
+                connection.prepare(&statement).unwrap_or_else(|error| panic!("{statement}: {error}"));
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+}
+
+async fn plan(store: &SqliteStore, statement: String) -> String {
+    store
+        .read("testing", move |tx| {
+            let mut explained = tx.prepare(&format!("EXPLAIN QUERY PLAN {statement}"))?;
+            // What isn't bound is NULL, and the plan is the same.
+            let mut rows = explained.raw_query();
+            let mut steps = Vec::new();
+            while let Some(row) = rows.next()? {
+                steps.push(row.get::<_, String>(3)?);
+            }
+            Ok(steps.join("; "))
+        })
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn lists_come_out_of_an_index_in_order() {
+    let (_folder, store) = open().await;
+    for statement in [modules::statements(), executions::statements()].concat() {
+        // By name, an index gives either the name or the order.
+        if !statement.contains("ORDER BY") || statement.contains("IN (SELECT") {
+            continue;
+        }
+        let plan = plan(&store, statement.clone()).await;
+        assert!(!plan.contains("TEMP B-TREE FOR ORDER BY"), "{statement}\n{plan}");
+        assert!(plan.contains("USING INDEX"), "{statement}\n{plan}");
+    }
+}
+
+#[tokio::test]
+async fn executions_that_did_not_complete_are_found_by_their_own_index() {
+    let (_folder, store) = open().await;
+    for statement in executions::statements() {
+        let narrowed = statement.contains("status <> 'completed'");
+        if narrowed && !statement.contains("= :module") {
+            let plan = plan(&store, statement.clone()).await;
+            assert!(plan.contains("executions_by_status"), "{statement}\n{plan}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn deleting_a_module_scans_no_table() {
+    let (_folder, store) = open().await;
+    // What the foreign keys look up on a deletion.
+    for (table, column) in
+        [("module_permissions", "module_id"), ("executions", "module_id"), ("execution_logs", "execution_id")]
+    {
+        let plan = plan(&store, format!("SELECT 1 FROM {table} WHERE {column} = ?1")).await;
+        assert!(plan.starts_with("SEARCH"), "{plan}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_store_on_the_same_data_is_refused() {
+    let (folder, store) = open().await;
+    let reason = refusal(&database(&folder)).await;
+    assert!(reason.contains("in use by another process"), "{reason}");
+    store.close().await;
+    open_at(&database(&folder)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_that_was_dropped_lets_go_of_the_data() {
+    let (folder, store) = open().await;
+    drop(store);
+    open_at(&database(&folder)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_made_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "in the way").unwrap();
+    let reason = refusal(&file.join("data/sluice.db")).await;
+    assert!(reason.contains("can't be made"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_folder_in_the_place_of_the_database_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let reason = refusal(folder.path()).await;
+    assert!(reason.contains("can't be written"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused_and_left_as_it_was() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("sluice.db");
+    let text = "a shopping list, and not a short one: ".repeat(100);
+    std::fs::write(&file, &text).unwrap();
+    let reason = refusal(&file).await;
+    assert!(reason.contains("is not a SQLite database"), "{reason}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+}
+
+#[tokio::test]
+async fn the_database_of_another_program_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("songs.db");
+    Connection::open(&file).unwrap().execute_batch("CREATE TABLE songs (title TEXT)").unwrap();
+    let reason = refusal(&file).await;
+    assert!(reason.contains("another program's"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_version_is_refused() {
+    let (folder, store) = open().await;
+    store.close().await;
+    Connection::open(database(&folder))
+        .unwrap()
+        .execute_batch("INSERT INTO refinery_schema_history VALUES (9999, 'future', '2100-01-01T00:00:00Z', '1')")
+        .unwrap();
+    let reason = refusal(&database(&folder)).await;
+    assert!(reason.contains("newer version"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_closed_store_refuses_and_its_files_are_closed() {
+    let (folder, store) = open().await;
+    let module = contract::module("a", "1.0.0");
+    store.insert_module(&module).await.unwrap();
+    store.ping().await.unwrap();
+    store.close().await;
+    assert!(matches!(store.ping().await, Err(Error::Unavailable { .. })));
+    let records = [contract::record(&module, Status::Completed)];
+    assert!(matches!(store.record_executions(Arc::from(records)).await, Err(Error::Unavailable { .. })));
+    // SQLite removes its log with the last connection.
+    assert!(!folder.path().join("data/sluice.db-wal").exists());
+}
+
+#[tokio::test]
+async fn a_row_that_was_tampered_with_is_reported_as_corrupt() {
+    let (folder, store) = open().await;
+    store.insert_module(&contract::module("a", "1.0.0")).await.unwrap();
+    store.close().await;
+    Connection::open(database(&folder)).unwrap().execute_batch("UPDATE modules SET limits = 'none'").unwrap();
+    let store = open_at(&database(&folder)).await.unwrap();
+    assert!(matches!(store.all_modules().await, Err(Error::Corrupt { .. })));
+}
+
+#[tokio::test]
+async fn keys_are_there_after_a_restart() {
+    use crate::model::{Key, Role};
+    let (folder, store) = open().await;
+    let key = Key { prefix: "0123456789ab".to_owned(), hash: [9; 32], name: "admin".to_owned(), role: Role::Admin };
+    assert!(store.insert_first_key(&key).await.unwrap());
+    store.close().await;
+    let store = open_at(&database(&folder)).await.unwrap();
+    assert!(!store.insert_first_key(&key).await.unwrap());
+    assert_eq!(store.all_keys().await.unwrap(), [key]);
+}
