@@ -21,7 +21,8 @@ use crate::blob::{self, Blobs};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::error::Code;
-use crate::http::{self, invoke};
+use crate::http::service::Handler;
+use crate::http::{self, invoke, listener};
 use crate::model::ExecutionError;
 use crate::registry::{self, Registry};
 use crate::runtime::{self, Runtime};
@@ -62,8 +63,8 @@ pub enum Error {
     #[error(transparent)]
     Registry(#[from] registry::Error),
     /// Logging or the exporter can't be set up.
-    #[error("telemetry can't be set up: {0:#}")]
-    Telemetry(anyhow::Error),
+    #[error(transparent)]
+    Telemetry(#[from] telemetry::Error),
     /// Waiting for a signal is not possible here.
     #[error("signals can't be received: {0}")]
     Signals(std::io::Error),
@@ -81,8 +82,9 @@ fn hint(error: &std::io::Error) -> &'static str {
 pub struct App {
     address: SocketAddr,
     first_key: Option<String>,
+    readiness: api::Readiness,
     stop: watch::Sender<bool>,
-    server: JoinHandle<usize>,
+    server: JoinHandle<listener::Report>,
     recording: JoinHandle<()>,
     stop_recording: watch::Sender<bool>,
     detached: invoke::Detached,
@@ -106,8 +108,8 @@ impl App {
         // The port first: it is what most often is wrong, and nothing has been touched yet.
         let address = config.server.listen;
         let listen = |source| Error::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
+        let socket = TcpListener::bind(address).await.map_err(listen)?;
+        let address = socket.local_addr().map_err(listen)?;
 
         let parts = Parts::open(&config).await?;
         let first_key = admin_key::ensure(&*parts.store, &config.data_dir).await?;
@@ -123,13 +125,14 @@ impl App {
         let plane = parts.plane(&config, recorder, Arc::clone(&keys), detached.clone());
         let config = Arc::new(config);
         let (stop, stopping) = watch::channel(false);
-        let control = api::router(parts.services(keys, Arc::clone(&config), stopping.clone()));
+        let readiness = api::Readiness::default();
+        let control = api::router(parts.services(keys, Arc::clone(&config), readiness.clone()));
         let drain = Duration::from_millis(config.server.drain_ms);
-        let handler = http::Handler::new(plane, control, &config.server);
-        let server = tokio::spawn(http::serve(listener, handler, http::Config::from(&config.server), told(stopping)));
+        let handler = Handler::new(plane, control, parts.metrics.clone(), config.server.head_bytes);
+        let server = tokio::spawn(listener::serve(socket, handler, (&config.server).into(), told(stopping)));
         tracing::info!(%address, data = %config.data_dir.display(), "serving");
         let store = parts.store;
-        Ok(Self { address, first_key, stop, server, recording, stop_recording, detached, drain, store })
+        Ok(Self { address, first_key, readiness, stop, server, recording, stop_recording, detached, drain, store })
     }
 
     /// Where it listens.
@@ -147,10 +150,11 @@ impl App {
     /// Stops accepting, lets what runs end within the drain time, cuts the rest,
     /// and stores what is known of all of it.
     pub async fn stop(self) -> Stopped {
+        self.readiness.drain();
         let _ = self.stop.send(true);
         // Requests and what was detached from them drain side by side.
         let (connections, executions) = tokio::join!(self.server, self.detached.drain(self.drain));
-        let cut = connections.unwrap_or_default() + executions;
+        let cut = connections.map_or(0, |report| report.cut) + executions;
         let _ = self.stop_recording.send(true);
         let _ = self.recording.await;
         self.store.close().await;
@@ -174,7 +178,7 @@ impl Parts {
         make_data_folder(config)?;
         let clock = Clock::system();
         let metrics = Metrics::new();
-        let store = open_store(config).await?;
+        let store = open_store(config, &clock).await?;
         store.end_interrupted(&interrupted()).await?;
         let blobs = Blobs::open(&config.blobs).await?;
         let runtime = Arc::new(Runtime::open(config, blobs.clone(), metrics.clone(), clock.clone())?);
@@ -218,7 +222,7 @@ impl Parts {
         &self,
         keys: http::auth::SharedKeys,
         config: Arc<Config>,
-        stopping: watch::Receiver<bool>,
+        readiness: api::Readiness,
     ) -> api::Services {
         api::Services {
             registry: Arc::clone(&self.registry),
@@ -227,7 +231,7 @@ impl Parts {
             keys,
             metrics: self.metrics.clone(),
             config,
-            stopping,
+            readiness,
         }
     }
 }
@@ -239,9 +243,9 @@ fn make_data_folder(config: &Config) -> Result<(), Error> {
     made.map_err(|source| Error::DataFolder { path: config.data_dir.clone(), source })
 }
 
-async fn open_store(config: &Config) -> Result<SharedStore, Error> {
+async fn open_store(config: &Config, clock: &Clock) -> Result<SharedStore, Error> {
     match &config.store {
-        config::Store::Sqlite { path } => Ok(Arc::new(SqliteStore::open(path).await?)),
+        config::Store::Sqlite { path } => Ok(Arc::new(SqliteStore::open(path, clock.clone()).await?)),
     }
 }
 
@@ -278,7 +282,7 @@ async fn told(mut receiver: watch::Receiver<bool>) {
 /// What an operator has to mend.
 #[expect(clippy::print_stdout, reason = "the address and the first key are for whoever started it")]
 pub async fn run(config: Config) -> Result<(), Error> {
-    let guard = telemetry::init(&config.telemetry).map_err(Error::Telemetry)?;
+    let guard = telemetry::init(&config.telemetry)?;
     let key_file = admin_key::path(&config.data_dir);
     let mut signals = Signals::new().map_err(Error::Signals)?;
     let app = App::start(config).await?;

@@ -1,1 +1,135 @@
-//! The command line.
+//! The command line: one file a subcommand, or a small family of them.
+//!
+//! Owns arguments, terminals, exit codes and the client of the remote API. Does
+//! not own what the gateway does: `serve` starts `app`, the remote commands speak
+//! HTTP only. Invariant: standard output holds the answer and nothing else, so
+//! that it can be piped; notes, progress and errors go to standard error.
+
+mod build;
+mod client;
+mod config;
+mod failure;
+mod init;
+mod input;
+mod invoke;
+mod key;
+mod logs;
+mod modules;
+mod output;
+mod pretty;
+mod problem;
+mod serve;
+mod template;
+mod upload;
+
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use output::Out;
+
+/// Runs sandboxed WebAssembly steps behind HTTP.
+#[derive(Debug, Parser)]
+#[command(name = "sluice", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// Print the server's answer as JSON: as it came, or indented on a terminal.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the gateway.
+    Serve(config::Sources),
+    /// Make a new step from the template.
+    Init(init::Args),
+    /// Build a step, and check it as the gateway will.
+    Build(build::Args),
+    /// Store a module in the gateway.
+    Upload(upload::Args),
+    /// List the modules.
+    List(modules::List),
+    /// Show one module.
+    Show(modules::Show),
+    /// Save a module's component to a file.
+    Download(modules::Download),
+    /// Delete one version of a module, with its permissions and logs.
+    Delete(modules::Delete),
+    /// Run a function of a module.
+    Invoke(invoke::Args),
+    /// Show what an execution logged, or follow a module.
+    Logs(logs::Args),
+    /// Check or print the configuration.
+    #[command(subcommand)]
+    Config(config::Command),
+}
+
+/// Parses the arguments, does what they say, and tells how it went: 0 done,
+/// 1 refused or failed, 2 wrong usage, 130 interrupted.
+pub fn run<I, T>(args: I) -> ExitCode
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody is left to tell when this can't be printed.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let out = Out::detect(cli.json);
+    match dispatch(cli.command, out) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::report(&error, out),
+    }
+}
+
+fn dispatch(command: Command, out: Out) -> anyhow::Result<()> {
+    match command {
+        Command::Serve(args) => serve::run(args),
+        Command::Init(args) => init::run(&args, out),
+        Command::Build(args) => build::run(&args, out),
+        Command::Upload(args) => interruptible(upload::run(args, out)),
+        Command::List(args) => interruptible(modules::list(args, out)),
+        Command::Show(args) => interruptible(modules::show(args, out)),
+        Command::Download(args) => interruptible(modules::download(args, out)),
+        Command::Delete(args) => interruptible(modules::delete(args, out)),
+        Command::Invoke(args) => interruptible(invoke::run(args, out)),
+        Command::Logs(args) => interruptible(logs::run(args, out)),
+        Command::Config(command) => config::run(command, out),
+    }
+}
+
+/// Runs a remote command until it ends or a signal arrives; a signal drops it, and
+/// with it the connection and temporary files.
+fn interruptible(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(async {
+        tokio::select! {
+            result = command => result,
+            signal = interruption() => signal.and(Err(failure::Interrupted.into())),
+        }
+    });
+    // A thread may still wait for standard input; it must not keep the process.
+    runtime.shutdown_background();
+    result
+}
+
+async fn interruption() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}

@@ -99,10 +99,14 @@ fn check_endpoint(text: &str) -> Result<(), &'static str> {
 }
 
 fn without_userinfo(text: &str) -> String {
-    match Url::parse(text) {
-        Ok(url) if url.username().is_empty() && url.password().is_none() => text.to_owned(),
-        // Neither fails for a URL with a host, which `http` always has.
-        Ok(mut url) if url.set_username("***").is_ok() && url.set_password(None).is_ok() => url.to_string(),
-        Ok(_) | Err(_) => "***".to_owned(),
+    const HIDDEN: &str = "***";
+    let Ok(mut url) = Url::parse(text) else { return HIDDEN.to_owned() };
+    if url.username().is_empty() && url.password().is_none() {
+        return text.to_owned();
     }
+    // Fails for a URL without a host, and `http` always has one.
+    if url.set_username(HIDDEN).is_err() || url.set_password(None).is_err() {
+        return HIDDEN.to_owned();
+    }
+    url.to_string()
 }

@@ -188,7 +188,9 @@ mod tests {
         activity.wrote(false);
         assert_eq!(activity.due(1_000_000, &TIMEOUTS), Ok(1_000_100));
         drop(request);
-        assert_eq!(activity.due(activity.now(), &TIMEOUTS).is_ok(), true);
+        let since = activity.idle_since.load(Ordering::Relaxed);
+        assert_eq!(activity.due(since, &TIMEOUTS), Ok(since + 100));
+        assert_eq!(activity.due(since + 600, &TIMEOUTS), Err(Overdue::Idle));
     }
 
     #[tokio::test]

@@ -147,8 +147,7 @@ mod tests {
     use super::*;
 
     fn with(values: &[&str]) -> HeaderMap {
-        let values = values.iter().map(|value| (header::AUTHORIZATION, HeaderValue::from_str(value).unwrap()));
-        HeaderMap::from_iter(values)
+        values.iter().map(|value| (header::AUTHORIZATION, HeaderValue::from_str(value).unwrap())).collect()
     }
 
     #[test]

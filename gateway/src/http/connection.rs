@@ -92,12 +92,7 @@ impl Settings {
 }
 
 /// Serves one connection until it ends or `stop` says so and it is drained.
-pub(super) async fn serve<S: Service>(
-    stream: TcpStream,
-    service: S,
-    settings: Arc<Settings>,
-    stop: CancellationToken,
-) {
+pub(super) async fn serve<S: Service>(stream: TcpStream, service: S, settings: Arc<Settings>, stop: CancellationToken) {
     let activity = Activity::new();
     let mut socket = Socket::new(stream, Arc::clone(&activity));
     let detected = tokio::select! {
@@ -221,7 +216,9 @@ impl<B: http_body::Body + Unpin> http_body::Body for Tracked<B> {
 fn malformed_head(status: u16) -> Problem {
     match status {
         // 414 is for targets over 64 KiB, which hyper bounds by itself.
-        431 | 414 => Problem::new(Code::HeadersTooLarge, "the request's head is over its bound, or has over 100 headers"),
+        431 | 414 => {
+            Problem::new(Code::HeadersTooLarge, "the request's head is over its bound, or has over 100 headers")
+        }
         _ => Problem::new(Code::BadRequest, "the request's head is not HTTP"),
     }
 }

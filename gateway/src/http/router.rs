@@ -12,32 +12,10 @@ pub(super) fn invoked_module(path: &str) -> Option<Cow<'_, str>> {
     (!module.is_empty() && !module.contains('/')).then(|| percent_decoded(module))
 }
 
-/// `text` with its escapes replaced; as it is where they are malformed or no
-/// UTF-8, since then it names nothing either way.
+/// `text` with its escapes replaced; as it is where that makes no UTF-8, since
+/// then it names nothing either way.
 fn percent_decoded(text: &str) -> Cow<'_, str> {
-    if !text.contains('%') {
-        return Cow::Borrowed(text);
-    }
-    decode(text.as_bytes()).and_then(|bytes| String::from_utf8(bytes).ok()).map_or(Cow::Borrowed(text), Cow::Owned)
-}
-
-fn decode(mut bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut decoded = Vec::with_capacity(bytes.len());
-    loop {
-        bytes = match bytes {
-            [] => return Some(decoded),
-            [b'%', high, low, rest @ ..] => {
-                let byte = char::from(*high).to_digit(16)? * 16 + char::from(*low).to_digit(16)?;
-                decoded.push(u8::try_from(byte).ok()?);
-                rest
-            }
-            [b'%', ..] => return None,
-            [byte, rest @ ..] => {
-                decoded.push(*byte);
-                rest
-            }
-        };
-    }
+    percent_encoding::percent_decode_str(text).decode_utf8().unwrap_or(Cow::Borrowed(text))
 }
 
 #[cfg(test)]

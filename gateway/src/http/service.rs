@@ -50,12 +50,8 @@ impl<F> Handler<F> {
 
 impl<F> Service for Handler<F>
 where
-    F: tower::Service<
-            Request<Incoming>,
-            Response = Response<axum::body::Body>,
-            Error = Infallible,
-            Future: Send,
-        > + Clone
+    F: tower::Service<Request<Incoming>, Response = Response<axum::body::Body>, Error = Infallible, Future: Send>
+        + Clone
         + Send
         + Sync
         + 'static,
@@ -93,9 +89,7 @@ where
             return problem.limit(self.head_bytes as u64).into_response();
         }
         match router::invoked_module(uri.path()) {
-            Some(module) if request.method() == Method::POST => {
-                invoke::handle(&self.plane, &module, request, id).await
-            }
+            Some(module) if request.method() == Method::POST => invoke::handle(&self.plane, &module, request).await,
             Some(_) => {
                 Problem::new(Code::MethodNotAllowed, "a module is invoked with POST").allow("POST").into_response()
             }
@@ -131,8 +125,7 @@ fn after_panic(panic: &(dyn Any + Send), id: &RequestId) -> Response<Body> {
 }
 
 fn finish(answer: Response<Body>, id: &RequestId, uri: &Uri, version: Version) -> Response<Body> {
-    let mut answer =
-        if is_error(answer.status()) { Problem::render(answer, id, Some(uri.path())) } else { answer };
+    let mut answer = if is_error(answer.status()) { Problem::render(answer, id, Some(uri.path())) } else { answer };
     // What is left of the request may still be on its way, and would be taken
     // for the next one. HTTP/2 has streams for that, and no such header.
     let leaves_a_rest = matches!(answer.status(), StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE);

@@ -1,6 +1,6 @@
 //! What an operator allows a module; everything else is denied.
 
-use globset::GlobBuilder;
+use globset::{GlobBuilder, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
 
 /// What kind of thing may be done.
@@ -56,7 +56,7 @@ const RESOURCE_LENGTH_MAX: usize = 2048;
 pub struct BadPermission(String);
 
 impl Permission {
-    /// Checks that the resource is a glob.
+    /// Checks that the resource is a glob, and that a matcher can be made of it.
     ///
     /// # Errors
     /// Says what is wrong with it.
@@ -70,7 +70,52 @@ impl Permission {
         GlobBuilder::new(&self.resource)
             .literal_separator(true)
             .build()
+            .and_then(|glob| GlobSetBuilder::new().add(glob).build())
             .map(|_| ())
             .map_err(|error| BadPermission(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(resource: &str) -> Result<(), String> {
+        let permission = Permission { permission: PermissionKind::HttpRead, resource: resource.to_owned() };
+        permission.check().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_resource_is_a_glob_within_its_length() {
+        for resource in ["*", "**", "https://*.example.com/v1/**", "stripe-key@api.stripe.com", &"a".repeat(2048)] {
+            assert_eq!(check(resource), Ok(()), "{resource}");
+        }
+        for resource in ["", "[a", "{a", "a{b}}", "\\", &"a".repeat(2049)] {
+            assert!(check(resource).is_err(), "{resource}");
+        }
+    }
+
+    #[test]
+    fn every_kind_is_written_as_it_is_read() {
+        for kind in ["http:read", "http:write", "database:read", "database:write", "secret:use"] {
+            let text = format!(r#"{{"permission":"{kind}","resource":"*"}}"#);
+            let permission: Permission = serde_json::from_str(&text).expect("a permission");
+            assert_eq!(permission.permission.as_str(), kind);
+            assert_eq!(serde_json::to_string(&permission).expect("JSON"), text);
+        }
+        assert!(serde_json::from_str::<Permission>(r#"{"permission":"*","resource":"*"}"#).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn p_permission_check_takes_only_what_a_matcher_can_be_made_of(resource in "[a-c*?{},!\\\\/\\[\\]-]{1,30}") {
+            let matcher = GlobBuilder::new(&resource)
+                .literal_separator(true)
+                .build()
+                .is_ok_and(|glob| std::panic::catch_unwind(|| glob.compile_matcher()).is_ok());
+            prop_assert_eq!(check(&resource).is_ok(), matcher);
+        }
     }
 }

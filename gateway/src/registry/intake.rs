@@ -1,7 +1,27 @@
 //! The checks between an upload and anything that costs.
+//!
+//! Owns what a component may look like: its format, its size in every
+//! direction, its imports and exports. Does not own its bytes, its name or its
+//! compilation. Invariant: what passes was validated whole by `wasmparser`, and
+//! the work was linear in its size.
+
+mod exports;
+mod format;
+mod imports;
+mod outline;
+
+#[cfg(test)]
+mod tests;
 
 use crate::error::FieldError;
 use crate::model::ModuleKind;
+
+/// Enough to mend a component with; more would only bury the first.
+const ERRORS_MAX: usize = 20;
+
+/// Larger initial memories are not reset by a `memset` between calls, but cost
+/// page faults in each: the upper end of what the pool keeps resident a slot.
+const INITIAL_MEMORY_BYTES_MAX: u64 = 1024 * 1024;
 
 /// What was learnt about a component without compiling it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +38,59 @@ pub struct Component {
 
 /// Parses and validates a component within our own bounds.
 ///
+/// Takes time and memory in proportion to `bytes`: 18 MB are a good part of a
+/// second's work, so run it where blocking is allowed.
+///
 /// # Errors
-/// Every reason that could be found.
-pub fn inspect(_bytes: &[u8]) -> Result<Component, Vec<FieldError>> {
-    todo!()
+/// Every reason that could be found, at most 20: the first one only where the
+/// bytes can't be read to their end, else each import and export that is wrong.
+pub fn inspect(bytes: &[u8]) -> Result<Component, Vec<FieldError>> {
+    format::check(bytes).map_err(|error| vec![error])?;
+    let outline = outline::read(bytes).map_err(|error| vec![error])?;
+    let mut errors = Errors::default();
+    let imports = imports::check(&outline, &mut errors);
+    let exports = exports::check(&outline, &mut errors);
+    match exports {
+        Some(exports) if errors.0.is_empty() => Ok(Component {
+            kind: exports.kind,
+            functions: exports.functions,
+            imports,
+            warnings: warnings(&outline.memories),
+        }),
+        _ => Err(errors.0),
+    }
+}
+
+fn warnings(memories: &outline::Memories) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if memories.without_maximum > 0 {
+        warnings.push(format!(
+            "{} of the component's memories have no maximum: only the memory limit of an execution bounds them",
+            memories.without_maximum
+        ));
+    }
+    if memories.initial_bytes > INITIAL_MEMORY_BYTES_MAX {
+        warnings.push(format!(
+            "the initial memory of {} bytes is larger than the {INITIAL_MEMORY_BYTES_MAX} that the gateway keeps resident: every call pays for it",
+            memories.initial_bytes
+        ));
+    }
+    warnings
+}
+
+/// The errors so far; those past the bound are dropped.
+#[derive(Debug, Default)]
+struct Errors(Vec<FieldError>);
+
+impl Errors {
+    fn push(&mut self, error: FieldError) {
+        if self.0.len() < ERRORS_MAX {
+            self.0.push(error);
+        }
+    }
+}
+
+/// An error about the upload's part `module` as a whole.
+fn module_error(code: &str, message: impl Into<String>) -> FieldError {
+    FieldError::new("module", code, message)
 }

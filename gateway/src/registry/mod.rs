@@ -3,13 +3,19 @@
 //! Owns the way from uploaded bytes to a stored version, and the snapshot that
 //! requests are resolved in. Does not own bytes (`blob`), rows (`store`) or
 //! compiled code (`runtime`; a [`Compiler`] is passed in). Invariant: a version in
-//! the snapshot has bytes in the blob store and was compiled once.
+//! the snapshot has bytes in the blob store and was compiled once. Bytes come
+//! before their row and go after it, so a crash leaves at most a blob without a
+//! row, which the next start sweeps.
 
 mod intake;
+mod locks;
+mod request;
+mod service;
 mod snapshot;
 mod wit;
 
 pub use intake::{Component, inspect};
+pub use service::{Parts, Registry};
 pub use snapshot::{Revision, Snapshot};
 
 use std::sync::Arc;
@@ -17,7 +23,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::error::FieldError;
+use crate::error::{Code, FieldError};
 use crate::model::{Digest, Limits, Module, ModuleName, ModuleRef, Permission};
 use crate::{blob, store};
 
@@ -103,44 +109,22 @@ pub enum Error {
     Compile(String),
 }
 
-/// The registry. Shared behind an `Arc`.
-pub struct Registry {}
-
-impl Registry {
-    /// Loads the snapshot from the store and sweeps blobs that nothing refers to.
-    pub async fn open(_parts: Parts) -> Result<Arc<Self>, Error> {
-        todo!()
-    }
-    /// What is known now: immutable, and had without waiting.
-    pub fn snapshot(&self) -> arc_swap::Guard<Arc<Snapshot>> {
-        todo!()
-    }
-    /// Takes a module in. A failure leaves nothing behind; so does a caller that leaves in the middle.
-    pub async fn upload(self: &Arc<Self>, _upload: Upload) -> Result<Uploaded, Error> {
-        todo!()
-    }
-    /// Deletes one version.
-    pub async fn delete(self: &Arc<Self>, _reference: &ModuleRef) -> Result<(), Error> {
-        todo!()
-    }
-    /// The component of one version, verified.
-    pub async fn download(&self, _reference: &ModuleRef) -> Result<(Arc<Revision>, Bytes), Error> {
-        todo!()
+impl Error {
+    /// What the caller is told.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Invalid(_) => Code::InvalidModule,
+            Self::BadRequest(_) => Code::BadRequest,
+            Self::VersionExists { .. } => Code::VersionExists,
+            Self::NotFound(_) => Code::NotFound,
+            Self::Blob(blob::Error::Integrity { .. }) => Code::Integrity,
+            Self::Store(_)
+            | Self::Blob(blob::Error::Missing(_) | blob::Error::Unavailable { .. })
+            | Self::Compile(_) => Code::Internal,
+        }
     }
 }
 
-/// What a registry is made of.
-pub struct Parts {
-    /// Rows.
-    pub store: store::SharedStore,
-    /// Bytes.
-    pub blobs: blob::Blobs,
-    /// Code.
-    pub compiler: Arc<dyn Compiler>,
-    /// The operator's limits.
-    pub limits: crate::config::Limits,
-    /// Counters.
-    pub metrics: crate::telemetry::Metrics,
-    /// The time.
-    pub clock: crate::clock::Clock,
-}
+#[cfg(test)]
+pub(crate) mod fixtures;

@@ -1,8 +1,15 @@
 //! What requests are resolved in: immutable, swapped when something changes.
+//!
+//! Owns the way from a reference to a version. Does not own the modules' truth
+//! (`store`). Invariant: the versions of a name are sorted, newest first, and
+//! every version is found by its id too.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::model::{EffectiveLimits, Module, ModuleRef};
+use semver::Version;
+
+use crate::model::{EffectiveLimits, Module, ModuleId, ModuleName, ModuleRef};
 use crate::telemetry::ModuleMetrics;
 
 /// One version, with what was worked out once for all its executions.
@@ -17,18 +24,130 @@ pub struct Revision {
 }
 
 /// All modules.
-#[derive(Debug, Default)]
-pub struct Snapshot {}
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    names: HashMap<ModuleName, Versions>,
+    ids: HashMap<ModuleId, Arc<Revision>>,
+}
+
+/// The versions of one name.
+#[derive(Debug, Clone, Default)]
+struct Versions {
+    /// Newest first.
+    sorted: Vec<Arc<Revision>>,
+    /// The first that is not a pre-release: what most requests ask for.
+    newest: Option<Arc<Revision>>,
+}
+
+/// The hyphenated form of a UUID; a text of this length that is one is an id.
+const ID_LENGTH: usize = 36;
 
 impl Snapshot {
+    /// A snapshot of these revisions.
+    pub(super) fn of(revisions: impl IntoIterator<Item = Arc<Revision>>) -> Self {
+        let mut snapshot = Self::default();
+        for revision in revisions {
+            snapshot.insert(revision);
+        }
+        snapshot
+    }
+
+    /// This snapshot with one more revision; the others are shared with it.
+    pub(super) fn with(&self, revision: Arc<Revision>) -> Self {
+        let mut next = self.clone();
+        next.insert(revision);
+        next
+    }
+
+    /// This snapshot without one revision; the others are shared with it.
+    pub(super) fn without(&self, id: ModuleId) -> Self {
+        let mut next = self.clone();
+        if let Some(gone) = next.ids.remove(&id)
+            && let Some(versions) = next.names.get_mut(&gone.module.name)
+        {
+            versions.remove(id);
+            if versions.sorted.is_empty() {
+                next.names.remove(&gone.module.name);
+            }
+        }
+        next
+    }
+
+    fn insert(&mut self, revision: Arc<Revision>) {
+        self.ids.insert(revision.module.id, Arc::clone(&revision));
+        self.names.entry(revision.module.name.clone()).or_default().insert(revision);
+    }
+
     /// The version that `reference` means now.
     #[must_use]
-    pub fn resolve(&self, _reference: &ModuleRef) -> Option<&Arc<Revision>> {
-        None
+    pub fn resolve(&self, reference: &ModuleRef) -> Option<&Arc<Revision>> {
+        match reference {
+            ModuleRef::Id(id) => self.ids.get(id),
+            ModuleRef::Newest(name) => self.names.get(name)?.newest.as_ref(),
+            ModuleRef::Exact(name, version) => self.names.get(name)?.exact(version),
+            ModuleRef::Matching(name, requirement) => {
+                self.names.get(name)?.sorted.iter().find(|revision| requirement.matches(&revision.module.version))
+            }
+        }
     }
+
     /// The same for the text in a path; text that is no reference resolves to nothing.
+    ///
+    /// On the way of every request: a plain name or an id costs a look-up and no allocation.
     #[must_use]
-    pub fn resolve_text(&self, _reference: &str) -> Option<&Arc<Revision>> {
-        None
+    pub fn resolve_text(&self, reference: &str) -> Option<&Arc<Revision>> {
+        if reference.contains('@') {
+            return self.resolve(&reference.parse().ok()?);
+        }
+        if reference.len() == ID_LENGTH
+            && let Ok(id) = reference.parse()
+        {
+            return self.ids.get(&id);
+        }
+        self.names.get(reference)?.newest.as_ref()
+    }
+
+    /// The version with exactly this name and version.
+    #[must_use]
+    pub fn find(&self, name: &ModuleName, version: &Version) -> Option<&Arc<Revision>> {
+        self.names.get(name)?.exact(version)
+    }
+
+    /// Every version, in no order.
+    pub fn revisions(&self) -> impl Iterator<Item = &Arc<Revision>> {
+        self.ids.values()
     }
 }
+
+impl Versions {
+    /// Builds count: `1.0.0+a` and `1.0.0+b` are two versions.
+    fn exact(&self, version: &Version) -> Option<&Arc<Revision>> {
+        let at = self.sorted.binary_search_by(|revision| version.cmp(&revision.module.version)).ok()?;
+        self.sorted.get(at)
+    }
+
+    fn insert(&mut self, revision: Arc<Revision>) {
+        let version = &revision.module.version;
+        match self.sorted.binary_search_by(|other| version.cmp(&other.module.version)) {
+            Ok(at) => {
+                if let Some(slot) = self.sorted.get_mut(at) {
+                    *slot = revision;
+                }
+            }
+            Err(at) => self.sorted.insert(at, revision),
+        }
+        self.choose_newest();
+    }
+
+    fn remove(&mut self, id: ModuleId) {
+        self.sorted.retain(|revision| revision.module.id != id);
+        self.choose_newest();
+    }
+
+    fn choose_newest(&mut self) {
+        self.newest = self.sorted.iter().find(|revision| revision.module.version.pre.is_empty()).cloned();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,6 @@ const COPY_LIMIT_MESSAGE: &str = "fuel allocated for hostcalls has been exhauste
 /// Runs `call` on a fresh instance. Cancelled, the instance is dropped in the
 /// middle of what it did.
 pub(super) async fn run(engine: &Engine, ready: &Ready, call: Call, bounds: &Bounds) -> Execution {
-    let started_at = bounds.clock.now();
     let started = Instant::now();
     let timeout = Duration::from_millis(call.limits.timeout_ms);
     let deadline = started.checked_add(timeout).unwrap_or(started);
@@ -53,7 +52,7 @@ pub(super) async fn run(engine: &Engine, ready: &Ready, call: Call, bounds: &Bou
         Err(_) => Err(timed_out(limits.timeout_ms, &usage)),
     };
     let (lines, lines_dropped) = state.log.finish();
-    Execution { result, data: state.context.finish(), usage, started_at, lines, lines_dropped }
+    Execution { result, data: state.context.finish(), usage, lines, lines_dropped }
 }
 
 fn store(engine: &Engine, call: Call, bounds: &Bounds, deadline: Instant) -> Store<State> {

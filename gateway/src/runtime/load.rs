@@ -132,8 +132,9 @@ impl Loader {
         trace: Option<&Sampled>,
     ) -> Result<Arc<Artifact>, LoadError> {
         let loader = Arc::clone(self);
-        let span = trace.map_or_else(tracing::Span::none, |trace| trace.child("load"));
-        let load = async move { loader.find(digest).await };
+        let trace = trace.map(|trace| trace.child("load"));
+        let span = trace.as_ref().map_or_else(tracing::Span::none, |trace| trace.span().clone());
+        let load = async move { loader.find(digest, trace.as_ref()).await };
         self.cache.get_or_load(digest, load.instrument(span)).await
     }
 
@@ -144,7 +145,7 @@ impl Loader {
         let load = async move {
             match loader.mapped(digest).await? {
                 Some(artifact) => Ok(artifact),
-                None => loader.compile_and_map(digest, component).await,
+                None => loader.compile_and_map(digest, component, None).await,
             }
         };
         self.cache.get_or_load(digest, load).await.map(|_| ())
@@ -157,13 +158,13 @@ impl Loader {
         let _ = tokio::task::spawn_blocking(move || artifacts.remove(digest)).await;
     }
 
-    async fn find(&self, digest: Digest) -> Result<Artifact, LoadError> {
+    async fn find(&self, digest: Digest, trace: Option<&Sampled>) -> Result<Artifact, LoadError> {
         let started = Instant::now();
         let artifact = match self.mapped(digest).await? {
             Some(artifact) => artifact,
             None => {
                 let component = self.blobs.get(digest).await.map_err(|error| self.blob_error(error))?;
-                self.compile_and_map(digest, component).await?
+                self.compile_and_map(digest, component, trace).await?
             }
         };
         self.metrics.loaded(started.elapsed().as_secs_f64());
@@ -181,9 +182,15 @@ impl Loader {
         }
     }
 
-    async fn compile_and_map(&self, digest: Digest, component: Bytes) -> Result<Artifact, LoadError> {
+    async fn compile_and_map(
+        &self,
+        digest: Digest,
+        component: Bytes,
+        trace: Option<&Sampled>,
+    ) -> Result<Artifact, LoadError> {
         let started = Instant::now();
-        let span = tracing::info_span!(target: "sluice::trace", "compile", %digest);
+        let trace = trace.map(|trace| trace.child("compile"));
+        let span = trace.map_or_else(tracing::Span::none, |trace| trace.span().clone());
         let compiled = self.compiler.compile(component).instrument(span).await.map_err(|error| match error {
             compile::Error::Rejected(_) => LoadError::Rejected(error.to_string()),
             compile::Error::Failed(_) => LoadError::Failed(error.to_string()),

@@ -25,7 +25,7 @@ pub use load::{Artifact, LoadError};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use tracing::Instrument as _;
 use wasmtime::component::ComponentExportIndex;
 
 use crate::blob::Blobs;
@@ -92,8 +92,6 @@ pub struct Execution {
     pub data: Option<JsonText>,
     /// What it used.
     pub usage: Usage,
-    /// When it started.
-    pub started_at: Timestamp,
     /// What it logged.
     pub lines: Vec<LogLine>,
     /// Lines over its bounds.
@@ -230,7 +228,12 @@ impl Runtime {
 
     /// Runs `call`. Cancelled, the execution ends at once.
     pub async fn run(&self, ready: Ready, call: Call) -> Execution {
-        instance::run(&self.engine, &ready, call, &self.bounds).await
+        let span = call.trace.as_ref().map(|trace| trace.span().clone());
+        let run = instance::run(&self.engine, &ready, call, &self.bounds);
+        match span {
+            None => run.await,
+            Some(span) => run.instrument(span).await,
+        }
     }
 
     /// Compiles a component that passed the intake, before its version is known to

@@ -21,7 +21,8 @@ pub struct Config {
     pub records_max: usize,
     /// Log lines that may be queued, in bytes of memory, roughly.
     pub log_bytes_max: u64,
-    /// Records of one transaction. More gain little, and make other writes wait.
+    /// Records of one transaction: 5 ms of writing. Larger ones are no faster a
+    /// record, and other writes wait longer.
     pub batch_records: usize,
     /// Log lines of one transaction, in bytes of memory, roughly.
     pub batch_log_bytes: u64,

@@ -1,8 +1,8 @@
 //! Set-up of `tracing`: log lines on standard error, spans to an OTLP receiver.
 //!
 //! Owns the subscriber and the exporter. Does not own what is traced (`otlp`).
-//! Invariant: only spans of [`super::otlp::TARGET`] become OpenTelemetry spans,
-//! and they never become part of a log line.
+//! Invariant: only spans with `otlp`'s target become OpenTelemetry spans, and
+//! they never become part of a log line.
 
 use std::collections::HashMap;
 use std::io::{IsTerminal, stderr};

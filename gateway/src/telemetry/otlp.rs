@@ -362,10 +362,3 @@ mod tests {
         }
     }
 }
-
-impl Sampled {
-    /// A child span.
-    pub fn child(&self, _name: &'static str) -> tracing::Span {
-        tracing::Span::none()
-    }
-}

@@ -85,15 +85,14 @@ impl Detached {
 /// checked in any other way. Dropped where the client leaves; the execution then
 /// ends, and is recorded as canceled.
 pub async fn handle(plane: &Plane, module: &str, request: Request<Incoming>) -> Response<Body> {
-    let trace = plane.sampler.sample(request.headers());
-    let span = trace.as_ref().map(|trace| trace.span().clone());
-    let invoke = invoke(plane, module, request, trace);
-    // A span costs even when nobody looks: it is there for traced requests only.
-    let answer = match span {
-        None => invoke.await,
-        Some(span) => invoke.instrument(span).await,
+    let Some(trace) = plane.sampler.sample(request.headers()) else {
+        // A span costs even when nobody looks: it is there for traced requests only.
+        return invoke(plane, module, request, None).await.unwrap_or_else(Problem::into_response);
     };
-    answer.unwrap_or_else(Problem::into_response)
+    let invoke = invoke(plane, module, request, Some(trace.clone())).instrument(trace.span().clone());
+    let answer = invoke.await.unwrap_or_else(Problem::into_response);
+    trace.record_answer(answer.status().as_u16());
+    answer
 }
 
 async fn invoke(
@@ -110,6 +109,7 @@ async fn invoke(
         .resolve_text(module)
         .cloned()
         .ok_or_else(|| Problem::new(Code::NotFound, format!("there is no module {}", shown(module))))?;
+    let trace = trace.map(|trace| trace.about(&revision.module));
     let function = query::function(request.uri().query())?;
     require_function(&revision, &function)?;
     query::require_json(request.headers())?;
@@ -127,8 +127,10 @@ async fn invoke(
         .prepare(&revision.module, &function, trace.as_ref())
         .await
         .map_err(|error| refused(plane, error))?;
+    let execution_id = ExecutionId::generate();
+    let trace = trace.map(|trace| trace.execute(&function, execution_id));
     let call = Call {
-        execution_id: ExecutionId::generate(),
+        execution_id,
         module: Arc::clone(&revision.module),
         metrics: revision.metrics.clone(),
         function,

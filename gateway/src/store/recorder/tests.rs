@@ -84,7 +84,7 @@ async fn a_record_is_readable_without_a_stop() {
 #[tokio::test]
 async fn a_backlog_of_many_batches_does_not_wait_between_them() {
     // With an hour between batches, only whole ones can be what empties the queue.
-    let config = Config { batch_records: 4, flush_after: Duration::from_secs(3600), ..Config::for_tests() };
+    let config = Config { batch_records: 4, flush_after: Duration::from_hours(1), ..Config::for_tests() };
     let set = set(config).await;
     for _ in 0..40 {
         set.recorder.record(record(&set.module, Status::Completed));

@@ -58,7 +58,7 @@ impl ToSql for Micros {
     }
 }
 
-/// A count. SQLite's integers are signed: what is over their range is written as
+/// A count. `SQLite`'s integers are signed: what is over their range is written as
 /// their maximum, 292 000 years of microseconds.
 pub(super) struct Count(pub(super) u64);
 

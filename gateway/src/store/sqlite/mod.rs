@@ -1,4 +1,4 @@
-//! What is kept, over SQLite.
+//! What is kept, over `SQLite`.
 //!
 //! Owns the database file, its lock and its schema. One file an aggregate, SQL
 //! visible there. Invariant: one process uses a data folder at a time, and all
@@ -27,7 +27,7 @@ const READERS: u32 = 4;
 
 const PING: &str = "SELECT count(*) FROM refinery_schema_history";
 
-/// A store in one SQLite file.
+/// A store in one `SQLite` file.
 #[derive(Debug)]
 pub struct SqliteStore {
     // SQLite has one writer at a time; with one connection, writers queue in

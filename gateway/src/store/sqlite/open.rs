@@ -84,7 +84,7 @@ pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// The lock is on a file of its own: SQLite's locks on the database are lost when
+/// The lock is on a file of its own: `SQLite`'s locks on the database are lost when
 /// anything else in the process closes that file.
 fn lock(path: &Path) -> Result<DataLock, Error> {
     let mut name = path.as_os_str().to_owned();

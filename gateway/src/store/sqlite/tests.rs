@@ -104,13 +104,17 @@ async fn lists_come_out_of_an_index_in_order() {
 #[tokio::test]
 async fn executions_that_did_not_complete_are_found_by_their_own_index() {
     let (_folder, store) = open().await;
+    let mut checked = 0;
     for statement in executions::statements() {
         let narrowed = statement.contains("status <> 'completed'");
         if narrowed && !statement.contains("= :module") {
             let plan = plan(&store, statement.clone()).await;
             assert!(plan.contains("executions_by_status"), "{statement}\n{plan}");
+            checked += 1;
         }
     }
+    // Four states, counted and listed, and the end of what was interrupted.
+    assert_eq!(checked, 9);
 }
 
 #[tokio::test]
@@ -201,6 +205,24 @@ async fn a_closed_store_refuses_and_its_files_are_closed() {
     assert!(matches!(store.record_executions(Arc::from(records)).await, Err(Error::Unavailable { .. })));
     // SQLite removes its log with the last connection.
     assert!(!folder.path().join("data/sluice.db-wal").exists());
+}
+
+#[tokio::test]
+async fn what_was_answered_is_in_the_files_already() {
+    let (folder, store) = open().await;
+    let module = contract::module("a", "1.0.0");
+    store.insert_module(&module).await.unwrap();
+    let record = contract::record(&module, Status::Completed);
+    store.record_executions(Arc::from([record.clone()])).await.unwrap();
+    // What a process that is killed now leaves behind.
+    let left = folder.path().join("left");
+    std::fs::create_dir(&left).unwrap();
+    for name in ["sluice.db", "sluice.db-wal"] {
+        std::fs::copy(folder.path().join("data").join(name), left.join(name)).unwrap();
+    }
+    let found = open_at(&left.join("sluice.db")).await.unwrap();
+    assert_eq!(found.all_modules().await.unwrap(), [module]);
+    assert_eq!(found.execution(record.execution_id).await.unwrap(), Some(record));
 }
 
 #[tokio::test]

@@ -1,0 +1,40 @@
+//! Answers of the control plane: JSON, and pages of lists.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use serde::Serialize;
+
+use crate::http::Problem;
+use crate::store::{Page, PageRequest};
+
+/// `value` as JSON, with this status.
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(text) => {
+            let mut response = Response::new(Body::from(text));
+            *response.status_mut() = status;
+            let json = HeaderValue::from_static("application/json");
+            response.headers_mut().insert(header::CONTENT_TYPE, json);
+            response
+        }
+        Err(error) => Problem::internal(error).into_response(),
+    }
+}
+
+/// Part of a list, as it is shown.
+#[derive(Debug, Serialize)]
+pub(super) struct Listing<T> {
+    items: Vec<T>,
+    page: u32,
+    limit: u32,
+    total: u64,
+}
+
+impl<T> Listing<T> {
+    /// What the store gave for `asked`.
+    pub(super) fn new<R>(asked: PageRequest, found: Page<R>, show: impl FnMut(R) -> T) -> Self {
+        let items = found.items.into_iter().map(show).collect();
+        Self { items, page: asked.page, limit: asked.limit, total: found.total }
+    }
+}

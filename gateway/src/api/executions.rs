@@ -1,0 +1,220 @@
+//! `/api/v1/wasm/executions`: what ran, and what it logged.
+
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, Uri};
+use axum::response::Response;
+use jiff::Timestamp;
+use semver::Version;
+use serde::Serialize;
+
+use super::Services;
+use super::answer::{Listing, json};
+use super::authorize::AsViewer;
+use super::query::Query;
+use crate::error::Code;
+use crate::http::Problem;
+use crate::model::{ExecutionError, ExecutionId, ExecutionRecord, Level, ModuleId, ModuleName, Status};
+use crate::store::{ExecutionFilter, Page, PageRequest};
+
+/// An execution without its log lines, which have an address of their own.
+#[derive(Debug, Serialize)]
+struct Summary {
+    execution_id: ExecutionId,
+    module_id: ModuleId,
+    module: ModuleName,
+    version: Version,
+    function: String,
+    status: Status,
+    started_at: Timestamp,
+    duration_us: Option<u64>,
+    fuel: Option<u64>,
+    memory_bytes: Option<u64>,
+    error: Option<ExecutionError>,
+    lines_dropped: u64,
+}
+
+impl From<ExecutionRecord> for Summary {
+    fn from(record: ExecutionRecord) -> Self {
+        Self {
+            execution_id: record.execution_id,
+            module_id: record.module_id,
+            module: record.module,
+            version: record.version,
+            function: record.function,
+            status: record.status,
+            started_at: record.started_at,
+            duration_us: record.duration_us,
+            fuel: record.fuel,
+            memory_bytes: record.memory_bytes,
+            error: record.error,
+            lines_dropped: record.lines_dropped,
+        }
+    }
+}
+
+/// `{execution}` of a path; what is no id is the id of nothing.
+pub(super) struct Id(ExecutionId);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let text = Path::<String>::from_request_parts(parts, state).await;
+        text.ok().and_then(|Path(text)| text.parse().ok()).map(Self).ok_or_else(no_execution)
+    }
+}
+
+fn no_execution() -> Problem {
+    Problem::new(Code::NotFound, "there is no such execution")
+}
+
+/// `GET /api/v1/wasm/executions`
+pub(super) async fn list(State(services): State<Services>, _: AsViewer, uri: Uri) -> Result<Response, Problem> {
+    let (filter, page) = list_query(&uri)?;
+    let found = match filter {
+        Some(filter) => services.store.list_executions(&filter, page).await.map_err(Problem::internal)?,
+        None => Page { items: Vec::new(), total: 0 },
+    };
+    Ok(json(StatusCode::OK, &Listing::new(page, found, Summary::from)))
+}
+
+/// The filter is `None` where nothing can match.
+fn list_query(uri: &Uri) -> Result<(Option<ExecutionFilter>, PageRequest), Problem> {
+    let mut query = Query::of(uri, &["module_id", "status", "job", "from", "to", "page", "limit"]);
+    let filter = ExecutionFilter {
+        module_id: query.take("module_id", module_id),
+        module: None,
+        status: query.take("status", |text| {
+            Status::parse(text).ok_or_else(|| "is running, completed, invalid, failed or canceled".to_owned())
+        }),
+        from: query.take("from", time),
+        to: query.take("to", time),
+    };
+    // No execution belongs to a job yet.
+    let job = query.take("job", |_| Ok(()));
+    let page = query.page();
+    query.finish()?;
+    Ok((job.is_none().then_some(filter), page))
+}
+
+fn module_id(text: &str) -> Result<ModuleId, String> {
+    text.parse().map_err(|_| "is the id of a module".to_owned())
+}
+
+fn time(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_| "is a time such as 2026-01-31T12:00:00Z".to_owned())
+}
+
+/// `GET /api/v1/wasm/executions/{execution}`
+pub(super) async fn show(
+    State(services): State<Services>,
+    _: AsViewer,
+    Id(id): Id,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    Query::of(&uri, &[]).finish()?;
+    let record = services.store.execution(id).await.map_err(Problem::internal)?.ok_or_else(no_execution)?;
+    Ok(json(StatusCode::OK, &Summary::from(record)))
+}
+
+/// `GET /api/v1/wasm/executions/{execution}/logs`
+pub(super) async fn logs(
+    State(services): State<Services>,
+    _: AsViewer,
+    Id(id): Id,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let asked = logs_query(&uri)?;
+    let found = services.store.execution_logs(id, asked.module_id, asked.level, asked.page).await;
+    let found = found.map_err(Problem::internal)?.ok_or_else(no_execution)?;
+    Ok(json(StatusCode::OK, &Listing::new(asked.page, found, |entry| entry)))
+}
+
+#[derive(Debug, PartialEq)]
+struct Logs {
+    module_id: Option<ModuleId>,
+    level: Level,
+    page: PageRequest,
+}
+
+fn logs_query(uri: &Uri) -> Result<Logs, Problem> {
+    let mut query = Query::of(uri, &["module_id", "level", "page", "limit"]);
+    let level = |text: &str| Level::parse(text).ok_or_else(|| "is debug, info, warn or error".to_owned());
+    let asked = Logs {
+        module_id: query.take("module_id", module_id),
+        level: query.take("level", level).unwrap_or(Level::Debug),
+        page: query.page(),
+    };
+    query.finish()?;
+    Ok(asked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uri(query: &str) -> Uri {
+        format!("/api/v1/wasm/executions?{query}").parse().unwrap()
+    }
+
+    fn record() -> ExecutionRecord {
+        ExecutionRecord {
+            execution_id: ExecutionId::generate(),
+            module_id: ModuleId::generate(),
+            module: "rules".parse().unwrap(),
+            version: Version::new(1, 2, 0),
+            function: "run".to_owned(),
+            status: Status::Completed,
+            started_at: "2026-01-31T12:00:00Z".parse().unwrap(),
+            duration_us: Some(184),
+            fuel: None,
+            memory_bytes: Some(65536),
+            error: None,
+            lines: Vec::new(),
+            lines_dropped: 3,
+        }
+    }
+
+    #[test]
+    fn a_summary_has_every_member_of_an_entry_but_its_lines() {
+        let record = record();
+        let mut entry = serde_json::to_value(&record).unwrap();
+        entry.as_object_mut().unwrap().remove("lines").unwrap();
+        assert_eq!(serde_json::to_value(Summary::from(record)).unwrap(), entry);
+        assert_eq!(entry["started_at"], "2026-01-31T12:00:00Z");
+    }
+
+    #[test]
+    fn every_filter_is_read() {
+        let id = ModuleId::generate();
+        let text = format!("module_id={id}&status=failed&from=2026-01-01T00:00:00Z&to=2026-01-01T01:00:00%2B01:00");
+        let (filter, _) = list_query(&uri(&text)).unwrap();
+        let filter = filter.unwrap();
+        assert_eq!((filter.module_id, filter.status), (Some(id), Some(Status::Failed)));
+        assert_eq!(filter.from, filter.to);
+        assert!(filter.from.is_some());
+    }
+
+    #[test]
+    fn a_filter_by_job_matches_nothing_yet() {
+        assert!(list_query(&uri("job=intake")).unwrap().0.is_none());
+        assert!(list_query(&uri("job=")).unwrap().0.is_some());
+    }
+
+    #[test]
+    fn filters_that_are_wrong_are_named() {
+        for text in ["module_id=1", "status=done", "from=yesterday", "to=2026-13-01T00:00:00Z", "limit=1000"] {
+            assert_eq!(list_query(&uri(text)).unwrap_err().code(), Code::BadRequest, "{text}");
+        }
+        assert_eq!(list_query(&uri("level=warn")).unwrap_err().code(), Code::UnknownField);
+    }
+
+    #[test]
+    fn logs_are_shown_from_debug_unless_told() {
+        let page = PageRequest { page: 1, limit: 50 };
+        assert_eq!(logs_query(&uri("")).unwrap(), Logs { module_id: None, level: Level::Debug, page });
+        assert_eq!(logs_query(&uri("level=warn")).unwrap().level, Level::Warn);
+        assert_eq!(logs_query(&uri("level=loud")).unwrap_err().code(), Code::BadRequest);
+    }
+}

@@ -1,0 +1,153 @@
+//! Permissions and limits as a caller writes them.
+//!
+//! Owns their form: types, known members, paths of mistakes. Does not own what
+//! they may say (`registry`): whether a glob is one, whether a limit is too high.
+
+use serde_json::{Map, Value};
+
+use crate::api::query::shortened;
+use crate::error::{Code, FieldError};
+use crate::model::{Limits, Permission};
+
+/// Decodes a list of permissions; mistakes have paths below `/permissions`.
+pub(super) fn permissions(text: &str) -> Result<Vec<Permission>, Vec<FieldError>> {
+    let Value::Array(items) = parsed("permissions", text)? else {
+        return Err(vec![wrong_type("permissions", "is a list")]);
+    };
+    let mut errors = Vec::new();
+    let permissions = items.into_iter().enumerate().filter_map(|(index, item)| {
+        permission(&format!("/permissions/{index}"), item).map_err(|found| errors.extend(found)).ok()
+    });
+    let permissions = permissions.collect();
+    if errors.is_empty() { Ok(permissions) } else { Err(errors) }
+}
+
+fn permission(path: &str, item: Value) -> Result<Permission, Vec<FieldError>> {
+    let Value::Object(mut members) = item else {
+        return Err(vec![wrong_type(path, "is an object with `permission` and `resource`")]);
+    };
+    let mut errors = unknown_members(path, &members, &["permission", "resource"]);
+    let kind = member(path, &mut members, "permission", |value| {
+        let kinds = "is http:read, http:write, database:read, database:write or secret:use";
+        serde_json::from_value(value).map_err(|_| kinds)
+    });
+    let resource = member(path, &mut members, "resource", |value| match value {
+        Value::String(text) => Ok(text),
+        _ => Err("is text"),
+    });
+    match (kind, resource) {
+        (Ok(permission), Ok(resource)) if errors.is_empty() => Ok(Permission { permission, resource }),
+        (kind, resource) => {
+            errors.extend(kind.err());
+            errors.extend(resource.err());
+            Err(errors)
+        }
+    }
+}
+
+/// Decodes limits; mistakes have paths below `/limits`.
+pub(super) fn limits(text: &str) -> Result<Limits, Vec<FieldError>> {
+    let Value::Object(members) = parsed("limits", text)? else {
+        return Err(vec![wrong_type("limits", "is an object")]);
+    };
+    let mut errors = unknown_members("/limits", &members, &["fuel", "memory_bytes", "timeout_ms"]);
+    let mut limit = |name: &str| match members.get(name) {
+        None | Some(Value::Null) => None,
+        Some(value) => {
+            let number = value.as_u64();
+            if number.is_none() {
+                errors.push(wrong_type(&format!("/limits/{name}"), "is a whole number or null"));
+            }
+            number
+        }
+    };
+    let limits = Limits { fuel: limit("fuel"), memory_bytes: limit("memory_bytes"), timeout_ms: limit("timeout_ms") };
+    if errors.is_empty() { Ok(limits) } else { Err(errors) }
+}
+
+fn parsed(part: &str, text: &str) -> Result<Value, Vec<FieldError>> {
+    serde_json::from_str(text)
+        .map_err(|error| vec![FieldError::new(part, "invalid-json", format!("is not JSON: {error}"))])
+}
+
+fn member<T>(
+    path: &str,
+    members: &mut Map<String, Value>,
+    name: &str,
+    decode: impl FnOnce(Value) -> Result<T, &'static str>,
+) -> Result<T, FieldError> {
+    let path = format!("{path}/{name}");
+    match members.remove(name) {
+        None => Err(FieldError::new(path, "required", "is missing")),
+        Some(value) => decode(value).map_err(|message| wrong_type(&path, message)),
+    }
+}
+
+fn unknown_members(path: &str, members: &Map<String, Value>, known: &[&str]) -> Vec<FieldError> {
+    let unknown = members.keys().filter(|name| !known.contains(&name.as_str()));
+    let error = |name: &String| {
+        // RFC 6901's escapes.
+        let name = shortened(name).replace('~', "~0").replace('/', "~1");
+        let message = format!("there is no such member; there are {}", known.join(", "));
+        FieldError::new(format!("{path}/{name}"), Code::UnknownField.as_str(), message)
+    };
+    unknown.map(error).collect()
+}
+
+fn wrong_type(path: &str, message: &str) -> FieldError {
+    FieldError::new(path, "wrong-type", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::PermissionKind;
+
+    fn mistakes<T: std::fmt::Debug>(result: Result<T, Vec<FieldError>>) -> Vec<(String, String)> {
+        result.unwrap_err().into_iter().map(|error| (error.path, error.code)).collect()
+    }
+
+    fn pair(path: &str, code: &str) -> (String, String) {
+        (path.to_owned(), code.to_owned())
+    }
+
+    #[test]
+    fn well_formed_permissions_and_limits_are_decoded() {
+        let decoded = permissions(r#"[{"permission": "http:read", "resource": "https://a/*"}]"#).unwrap();
+        let expected = Permission { permission: PermissionKind::HttpRead, resource: "https://a/*".to_owned() };
+        assert_eq!(decoded, [expected]);
+        assert_eq!(permissions("[]").unwrap(), []);
+        let decoded = limits(r#"{"fuel": 5, "timeout_ms": null}"#).unwrap();
+        assert_eq!(decoded, Limits { fuel: Some(5), memory_bytes: None, timeout_ms: None });
+    }
+
+    #[test]
+    fn each_mistake_in_permissions_has_its_path() {
+        let text = r#"[{"permission": "http:all", "resource": 1}, 7, {"resource": "a", "a/b": 1}]"#;
+        let expected = [
+            pair("/permissions/0/permission", "wrong-type"),
+            pair("/permissions/0/resource", "wrong-type"),
+            pair("/permissions/1", "wrong-type"),
+            pair("/permissions/2/a~1b", "unknown-field"),
+            pair("/permissions/2/permission", "required"),
+        ];
+        assert_eq!(mistakes(permissions(text)), expected);
+        assert_eq!(mistakes(permissions("{}")), [pair("permissions", "wrong-type")]);
+        assert_eq!(mistakes(permissions("[")), [pair("permissions", "invalid-json")]);
+    }
+
+    #[test]
+    fn each_mistake_in_limits_has_its_path() {
+        let text = r#"{"fuel": -1, "memory_bytes": 1.5, "timeout_ms": "1", "output_bytes": 1}"#;
+        let expected = [
+            pair("/limits/output_bytes", "unknown-field"),
+            pair("/limits/fuel", "wrong-type"),
+            pair("/limits/memory_bytes", "wrong-type"),
+            pair("/limits/timeout_ms", "wrong-type"),
+        ];
+        assert_eq!(mistakes(limits(text)), expected);
+        assert_eq!(mistakes(limits("[]")), [pair("limits", "wrong-type")]);
+        let deep = "[".repeat(100_000);
+        assert_eq!(mistakes(limits(&deep)), [pair("limits", "invalid-json")]);
+    }
+}

@@ -1,0 +1,251 @@
+//! `POST /api/v1/wasm/modules`: the multipart form of an upload.
+//!
+//! Owns the parts, their bounds and the report of all that is wrong with them.
+//! Does not own what the component may be (`registry`). Invariant: no more of a
+//! body is kept than the bounds of its parts.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::multipart::{Field, MultipartError};
+use axum::extract::{FromRequest as _, Multipart, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+
+use super::{refused, settings};
+use crate::api::Services;
+use crate::api::answer::json;
+use crate::api::authorize::AsAdmin;
+use crate::api::query::shortened;
+use crate::error::{Code, FieldError};
+use crate::http::Problem;
+use crate::http::body::{self, Bounds, Limited};
+use crate::model::{ModuleName, parse_version};
+use crate::registry::{Upload, Uploaded};
+
+/// All parts of text, which is what a body may have besides the module.
+const TEXT_BYTES_MAX: u64 = 1024 * 1024;
+/// One part of text; room for the longest description in any script.
+const PART_BYTES_MAX: usize = 64 * 1024;
+/// Twice the parts there are, so that mistakes are reported by name.
+const PARTS_MAX: usize = 16;
+/// For people, on one screen.
+const DESCRIPTION_CHARACTERS_MAX: usize = 4096;
+const NAME_CHARACTERS_MAX: usize = 63;
+const VERSION_CHARACTERS_MAX: usize = 128;
+
+const PARTS: [&str; 8] = ["module", "name", "version", "description", "permissions", "limits", "signature", "key_id"];
+
+/// `POST /api/v1/wasm/modules`
+pub(in crate::api) async fn upload(
+    State(services): State<Services>,
+    AsAdmin(caller): AsAdmin,
+    request: Request,
+) -> Result<Response, Problem> {
+    let module_bytes_max = services.config.limits.module_bytes;
+    let timeout = Duration::from_millis(services.config.server.body_timeout_ms);
+    let multipart = multipart(request, module_bytes_max, timeout).await?;
+    let form = Form::read(multipart, module_bytes_max).await?;
+    let upload = form.check(&caller.name).map_err(Problem::malformed)?;
+    let (status, module) = match services.registry.upload(upload).await.map_err(refused)? {
+        Uploaded::Created(module) => (StatusCode::CREATED, module),
+        Uploaded::Existed(module) => (StatusCode::OK, module),
+    };
+    let mut response = json(status, &*module);
+    if status == StatusCode::CREATED
+        && let Ok(location) = HeaderValue::try_from(format!("/api/v1/wasm/modules/{}", module.id))
+    {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+async fn multipart(request: Request, module_bytes_max: u64, timeout: Duration) -> Result<Multipart, Problem> {
+    if !is_multipart(request.headers()) {
+        return Err(Problem::new(Code::UnsupportedMediaType, "an upload is `multipart/form-data`"));
+    }
+    let (head, body) = request.into_parts();
+    let bounds = Bounds { bytes_max: module_bytes_max.saturating_add(TEXT_BYTES_MAX), timeout };
+    let request = Request::from_parts(head, Body::new(Limited::new(body, bounds)?));
+    Multipart::from_request(request, &())
+        .await
+        .map_err(|_| Problem::new(Code::BadRequest, "`Content-Type` has no boundary that separates the parts"))
+}
+
+fn is_multipart(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("multipart/form-data")
+}
+
+/// What the body is not: ended early, badly separated, or over a bound.
+fn broken(error: &MultipartError) -> Problem {
+    let mut source: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(error) = source {
+        if let Some(ours) = error.downcast_ref::<body::Error>() {
+            return Problem::from(ours);
+        }
+        source = error.source();
+    }
+    Problem::new(Code::BadRequest, format!("the multipart body is broken: {}", error.body_text()))
+}
+
+/// The parts as they came.
+#[derive(Debug, Default)]
+struct Form {
+    module: Option<Bytes>,
+    /// The other parts, by name.
+    texts: Vec<(&'static str, String)>,
+    /// Parts that were there, whole or not.
+    seen: Vec<&'static str>,
+    errors: Vec<FieldError>,
+}
+
+impl Form {
+    async fn read(mut multipart: Multipart, module_bytes_max: u64) -> Result<Self, Problem> {
+        let mut form = Self::default();
+        let mut parts = 0;
+        while let Some(field) = multipart.next_field().await.map_err(|error| broken(&error))? {
+            parts += 1;
+            if parts > PARTS_MAX {
+                return Err(Problem::new(Code::BadRequest, format!("there are over {PARTS_MAX} parts")));
+            }
+            let Some(name) = form.admit(field.name().unwrap_or_default()) else { continue };
+            if name == "module" {
+                form.module = Some(module(field, module_bytes_max).await?);
+            } else {
+                match text(name, field).await? {
+                    Ok(text) => form.texts.push((name, text)),
+                    Err(error) => form.errors.push(error),
+                }
+            }
+        }
+        Ok(form)
+    }
+
+    /// The name of a part that is known and the first of it.
+    fn admit(&mut self, name: &str) -> Option<&'static str> {
+        let Some(known) = PARTS.into_iter().find(|known| *known == name) else {
+            let message = format!("there is no such part; there are {}", PARTS.join(", "));
+            self.errors.push(FieldError::new(shortened(name), Code::UnknownField.as_str(), message));
+            return None;
+        };
+        if self.seen.contains(&known) {
+            self.errors.push(FieldError::new(known, "duplicate", "is given more than once"));
+            return None;
+        }
+        self.seen.push(known);
+        Some(known)
+    }
+
+    fn check(mut self, created_by: &str) -> Result<Upload, Vec<FieldError>> {
+        let bytes = self.module.take();
+        self.require("module", bytes.as_ref().map(Bytes::is_empty));
+        let name = self.required("name").and_then(|text| self.checked("name", name(&text)));
+        let version = self.required("version").and_then(|text| self.checked("version", version(&text)));
+        let description = self.text("description").unwrap_or_default();
+        let length = at_most(DESCRIPTION_CHARACTERS_MAX, &description);
+        self.checked("description", length);
+        let permissions = self.text("permissions").map(|text| settings::permissions(&text));
+        let permissions = self.collected(permissions);
+        let limits = self.text("limits").map(|text| settings::limits(&text));
+        let limits = self.collected(limits);
+        for part in ["signature", "key_id"] {
+            if self.text(part).is_some() {
+                let message = "this version does not check signatures yet, so it does not take any";
+                self.errors.push(FieldError::new(part, "not-supported", message));
+            }
+        }
+        match (bytes, name, version) {
+            (Some(bytes), Some(name), Some(version)) if self.errors.is_empty() => {
+                let created_by = created_by.to_owned();
+                Ok(Upload { bytes, name, version, description, permissions, limits, created_by })
+            }
+            _ => Err(self.errors),
+        }
+    }
+
+    fn text(&mut self, part: &str) -> Option<String> {
+        let index = self.texts.iter().position(|(name, _)| *name == part)?;
+        Some(self.texts.swap_remove(index).1)
+    }
+
+    fn required(&mut self, part: &'static str) -> Option<String> {
+        let text = self.text(part);
+        self.require(part, text.as_ref().map(String::is_empty));
+        text.filter(|text| !text.is_empty())
+    }
+
+    /// Reports a part that isn't there or has nothing in it; `empty` is `None`
+    /// where it could not be had.
+    fn require(&mut self, part: &'static str, empty: Option<bool>) {
+        match empty {
+            Some(false) => {}
+            Some(true) => self.errors.push(FieldError::new(part, "empty", "is empty")),
+            // One that was there and bad has been reported.
+            None if self.seen.contains(&part) => {}
+            None => self.errors.push(FieldError::new(part, "required", "is missing")),
+        }
+    }
+
+    fn checked<T>(&mut self, part: &str, result: Result<T, (&str, String)>) -> Option<T> {
+        result.map_err(|(code, message)| self.errors.push(FieldError::new(part, code, message))).ok()
+    }
+
+    fn collected<T: Default>(&mut self, result: Option<Result<T, Vec<FieldError>>>) -> T {
+        match result {
+            None => T::default(),
+            Some(Ok(value)) => value,
+            Some(Err(errors)) => {
+                self.errors.extend(errors);
+                T::default()
+            }
+        }
+    }
+}
+
+fn at_most(characters_max: usize, text: &str) -> Result<(), (&'static str, String)> {
+    if text.chars().count() <= characters_max {
+        return Ok(());
+    }
+    Err(("too-long", format!("has at most {characters_max} characters")))
+}
+
+fn name(text: &str) -> Result<ModuleName, (&'static str, String)> {
+    at_most(NAME_CHARACTERS_MAX, text)?;
+    text.parse().map_err(|error: crate::model::ParseNameError| ("invalid", error.to_string()))
+}
+
+fn version(text: &str) -> Result<semver::Version, (&'static str, String)> {
+    at_most(VERSION_CHARACTERS_MAX, text)?;
+    parse_version(text).map_err(|message| ("invalid", message))
+}
+
+async fn module(mut field: Field<'_>, bytes_max: u64) -> Result<Bytes, Problem> {
+    let mut bytes = BytesMut::new();
+    while let Some(chunk) = field.chunk().await.map_err(|error| broken(&error))? {
+        if (bytes.len() + chunk.len()) as u64 > bytes_max {
+            let detail = format!("a module has at most {bytes_max} bytes");
+            return Err(Problem::new(Code::TooLarge, detail).limit(bytes_max));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes.freeze())
+}
+
+async fn text(part: &str, mut field: Field<'_>) -> Result<Result<String, FieldError>, Problem> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = field.chunk().await.map_err(|error| broken(&error))? {
+        if bytes.len() + chunk.len() > PART_BYTES_MAX {
+            let message = format!("has at most {PART_BYTES_MAX} bytes");
+            return Ok(Err(FieldError::new(part, "too-long", message)));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(String::from_utf8(bytes).map_err(|_| FieldError::new(part, "not-utf8", "is not UTF-8 text")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,312 @@
+//! `sluice list`, `show`, `download` and `delete`.
+//!
+//! Owns how modules are shown. Does not own what a module is (`model`): a server
+//! may be newer, so what is shown is read leniently. Invariant: a file that
+//! `download` leaves under its name has the digest that the gateway promised.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow};
+use http::header;
+use indicatif::BinaryBytes;
+use serde::Deserialize;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::client::{Client, Remote};
+use super::failure::{Advised, Usage};
+use super::output::Out;
+use super::upload::progress_bar;
+use crate::model::{Digest, ModuleRef};
+
+/// Where modules are below the API.
+pub(super) const MODULES: [&str; 2] = ["wasm", "modules"];
+
+/// Which modules.
+#[derive(Debug, clap::Args)]
+pub(super) struct List {
+    /// Text in the name or the description.
+    #[arg(long, value_name = "TEXT")]
+    q: Option<String>,
+    /// The exact name: all its versions.
+    #[arg(long)]
+    name: Option<String>,
+    /// What the modules are for: job-step or http.
+    #[arg(long)]
+    kind: Option<String>,
+    /// From 1.
+    #[arg(long, default_value_t = 1)]
+    page: u32,
+    /// Modules a page, 1 to 200.
+    #[arg(long, default_value_t = 50)]
+    limit: u32,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// Which module.
+#[derive(Debug, clap::Args)]
+pub(super) struct Show {
+    /// An id, `name`, `name@1.2.3` or `name@^1.2`.
+    module: ModuleRef,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// Which module, and where to.
+#[derive(Debug, clap::Args)]
+pub(super) struct Download {
+    /// An id, `name`, `name@1.2.3` or `name@^1.2`.
+    module: ModuleRef,
+    /// The file to write; one that exists is replaced when the download is whole.
+    #[arg(long, short, value_name = "FILE")]
+    output: PathBuf,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// Which module, and how sure.
+#[derive(Debug, clap::Args)]
+pub(super) struct Delete {
+    /// An id, `name`, `name@1.2.3` or `name@^1.2`: one version, the newest that matches.
+    module: ModuleRef,
+    /// Do not ask.
+    #[arg(long, short)]
+    yes: bool,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// A module as it is shown.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct View {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) functions: Vec<String>,
+    pub(super) sha256: String,
+    pub(super) size_bytes: u64,
+    pub(super) warnings: Vec<String>,
+    description: String,
+    kind: String,
+    imports: Vec<String>,
+    permissions: Vec<PermissionView>,
+    limits: serde_json::Map<String, Value>,
+    signature: Option<SignatureView>,
+    created_at: String,
+    created_by: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct PermissionView {
+    permission: String,
+    resource: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct SignatureView {
+    key_id: String,
+    verified_at: Option<String>,
+}
+
+/// A page of a list.
+#[derive(Debug, Deserialize)]
+pub(super) struct Page<T> {
+    pub(super) items: Vec<T>,
+    #[serde(default)]
+    pub(super) total: u64,
+}
+
+/// One resource of one module.
+pub(super) fn path<'a>(module: &'a str, rest: &[&'a str]) -> Vec<&'a str> {
+    [&MODULES, [module].as_slice(), rest].concat()
+}
+
+/// Lists a page of modules.
+pub(super) async fn list(args: List, out: Out) -> anyhow::Result<()> {
+    let client = Client::new(&args.remote, out)?;
+    let mut query = vec![("page", args.page.to_string()), ("limit", args.limit.to_string())];
+    query.extend(args.q.map(|text| ("q", text)));
+    query.extend(args.name.map(|name| ("name", name)));
+    query.extend(args.kind.map(|kind| ("kind", kind)));
+    let answer = client.get(&MODULES, &query).await?;
+    if out.when_json(&answer.body)? {
+        return Ok(());
+    }
+    let page: Page<View> = answer.read()?;
+    let rows: Vec<_> = page.items.iter().map(View::row).collect();
+    if rows.is_empty() {
+        out.note(if page.total == 0 { "no modules" } else { "no modules on this page" });
+    } else {
+        out.table(&["NAME", "VERSION", "KIND", "SIZE", "FUNCTIONS", "CREATED"], &rows)?;
+    }
+    let before = u64::from(args.page.saturating_sub(1)) * u64::from(args.limit);
+    let shown = before.saturating_add(rows.len() as u64);
+    if !rows.is_empty() && (shown < page.total || args.page > 1) {
+        out.note(&format!("{} to {shown} of {}; the next are on --page {}", before + 1, page.total, args.page + 1));
+    }
+    Ok(())
+}
+
+impl View {
+    fn row(&self) -> Vec<String> {
+        vec![
+            self.name.clone(),
+            self.version.clone(),
+            self.kind.clone(),
+            BinaryBytes(self.size_bytes).to_string(),
+            self.functions.join(", "),
+            self.created_at.clone(),
+        ]
+    }
+
+    fn pairs(&self) -> Vec<(&'static str, String)> {
+        let mut pairs = vec![
+            ("name", self.name.clone()),
+            ("version", self.version.clone()),
+            ("id", self.id.clone()),
+            ("kind", self.kind.clone()),
+            ("description", self.description.clone()),
+            ("functions", self.functions.join(", ")),
+            ("size", format!("{} ({} bytes)", BinaryBytes(self.size_bytes), self.size_bytes)),
+            ("sha256", self.sha256.clone()),
+            ("created", format!("{} by {}", self.created_at, self.created_by)),
+        ];
+        pairs.extend(self.signature.iter().map(|signature| ("signature", signature.text())));
+        let limits = self.limits.iter().filter(|(_, value)| !value.is_null());
+        pairs.extend(limits.map(|(name, value)| ("limit", format!("{name} {value}"))));
+        pairs.extend(self.permissions.iter().map(|p| ("permission", format!("{} {}", p.permission, p.resource))));
+        pairs.extend(self.imports.iter().map(|import| ("import", import.clone())));
+        pairs.extend(self.warnings.iter().map(|warning| ("warning", warning.clone())));
+        pairs
+    }
+}
+
+impl SignatureView {
+    fn text(&self) -> String {
+        let verified = self.verified_at.as_ref().map_or("not checked".to_owned(), |at| format!("checked {at}"));
+        format!("{}, {verified}", self.key_id)
+    }
+}
+
+/// Shows one module.
+pub(super) async fn show(args: Show, out: Out) -> anyhow::Result<()> {
+    let client = Client::new(&args.remote, out)?;
+    let answer = client.get(&path(&args.module.to_string(), &[]), &[]).await?;
+    if out.when_json(&answer.body)? {
+        return Ok(());
+    }
+    Ok(out.pairs(&answer.read::<View>()?.pairs())?)
+}
+
+/// Deletes the version that the reference means now; nothing is deleted unless it was shown or `--yes` given.
+pub(super) async fn delete(args: Delete, out: Out) -> anyhow::Result<()> {
+    let asks = !args.yes;
+    if asks && !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+        return Err(Usage("there is no terminal to ask on: --yes is needed to delete".to_owned()).into());
+    }
+    let client = Client::new(&args.remote, out)?;
+    let view: View = client.get(&path(&args.module.to_string(), &[]), &[]).await?.read()?;
+    if asks && !confirm(format!("Delete {} {} with its permissions and logs? [y/N] ", view.name, view.version)).await? {
+        return Err(anyhow!("nothing was deleted"));
+    }
+    // By id: whatever was uploaded since the question is not what the answer was about.
+    let answer = client.delete(&path(&view.id, &[])).await?;
+    if out.when_json(&answer.body)? {
+        return Ok(());
+    }
+    Ok(out.line(&format!("deleted {} {}", view.name, view.version))?)
+}
+
+async fn confirm(question: String) -> anyhow::Result<bool> {
+    let answer = tokio::task::spawn_blocking(move || {
+        let mut stderr = std::io::stderr().lock();
+        stderr.write_all(super::output::printable(&question).as_bytes())?;
+        stderr.flush()?;
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line).map(|_| line)
+    });
+    Ok(matches!(answer.await??.trim(), "y" | "Y" | "yes"))
+}
+
+/// Saves the component. What is there stays until the whole has come; an error or a signal leaves no partial file.
+pub(super) async fn download(args: Download, out: Out) -> anyhow::Result<()> {
+    let client = Client::new(&args.remote, out)?;
+    let mut response = client.stream(&path(&args.module.to_string(), &["download"])).await?;
+    let promised = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).and_then(digest_of_tag);
+    let promised = promised.ok_or_else(|| anyhow!("the answer does not say which digest the module has"))?;
+
+    let mut file = temporary_beside(&args.output)?;
+    let bar = progress_bar(response.content_length());
+    let (mut hasher, mut size) = (Sha256::new(), 0_u64);
+    while let Some(chunk) = response.chunk().await.map_err(|error| client.broken(&error))? {
+        hasher.update(&chunk);
+        file.write_all(&chunk).with_context(|| format!("{} can't be written", args.output.display()))?;
+        size += chunk.len() as u64;
+        bar.set_position(size);
+    }
+    bar.finish_and_clear();
+    let digest = Digest::from_bytes(hasher.finalize().into());
+    if digest != promised {
+        let message = format!("the bytes that came have the digest {digest}, the module has {promised}");
+        return Err(Advised::new(message, "nothing was saved; try again").into());
+    }
+    file.as_file().sync_all()?;
+    file.persist(&args.output).with_context(|| format!("{} can't be written", args.output.display()))?;
+    if out.is_json() {
+        let answer = serde_json::json!({"path": args.output, "sha256": digest, "size_bytes": size});
+        return Ok(out.json(answer.to_string().as_bytes())?);
+    }
+    Ok(out.line(&format!("{}: {}, sha256 {digest}", args.output.display(), BinaryBytes(size)))?)
+}
+
+/// In the same folder, so that the rename is one step; readable like any other new file.
+fn temporary_beside(output: &Path) -> anyhow::Result<tempfile::NamedTempFile> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    tempfile::Builder::new()
+        .prefix(".sluice-")
+        .suffix(".part")
+        .permissions(std::fs::Permissions::from_mode(0o666))
+        .tempfile_in(folder)
+        .with_context(|| format!("{} can't be written", folder.display()))
+}
+
+/// The digest in an `ETag`, with or without `W/` and a `sha256:` or `sha256-` before it.
+fn digest_of_tag(tag: &str) -> Option<Digest> {
+    let text = tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"');
+    let text = text.strip_prefix("sha256").map_or(text, |rest| rest.trim_start_matches([':', '-']));
+    text.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_read_from_every_usual_form_of_the_tag() {
+        let digest = Digest::of(b"x");
+        for tag in
+            [format!("\"{digest}\""), format!("W/\"{digest}\""), format!("\"sha256:{digest}\""), digest.to_string()]
+        {
+            assert_eq!(digest_of_tag(&tag), Some(digest), "{tag}");
+        }
+        assert_eq!(digest_of_tag("\"v1\""), None);
+    }
+
+    #[test]
+    fn a_module_of_a_newer_server_is_shown_all_the_same() {
+        let view: View = serde_json::from_str(
+            r#"{"name": "a", "version": "1.0.0", "kind": "new", "more": 1, "limits": {"fuel": null, "timeout_ms": 5}}"#,
+        )
+        .unwrap();
+        let pairs = view.pairs();
+        assert!(pairs.contains(&("kind", "new".to_owned())));
+        assert!(pairs.contains(&("limit", "timeout_ms 5".to_owned())));
+        assert!(!pairs.iter().any(|(_, value)| value.contains("fuel")));
+    }
+}

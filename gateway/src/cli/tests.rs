@@ -1,0 +1,68 @@
+//! The command line as a user types it.
+
+use clap::{CommandFactory as _, Parser as _};
+
+use super::Cli;
+
+fn parses(line: &str) -> bool {
+    Cli::try_parse_from(line.split_whitespace()).is_ok()
+}
+
+#[test]
+fn the_definition_of_the_arguments_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_command_line_of_the_guide_is_understood() {
+    for line in [
+        "sluice serve --config sluice.toml --listen 127.0.0.1:0 --data-dir ./data",
+        "sluice init price-check --lang rust --path steps/price-check",
+        "sluice build",
+        "sluice build steps/price-check --json",
+        "sluice build -- -Zbuild-std=std,panic_abort",
+        "sluice upload",
+        "sluice upload x.wasm --name x --version 1.0.0 --description text --permissions p.json --limits l.json",
+        "sluice list --q order --name order-check --kind job-step --page 2 --limit 10 --json",
+        "sluice show order-check@^1",
+        "sluice download order-check@1.0.0 --output x.wasm",
+        "sluice delete order-check@1.0.0 --yes",
+        "sluice invoke order-check --function run --input {} --data @d.json --env A=1 --env B=2 --timeout-ms 5 --fuel 6 --memory-bytes 7",
+        "sluice invoke order-check --server https://gateway.example --key sk_x --data-dir /d --insecure-http",
+        "sluice logs 01900000-0000-7000-8000-000000000000 --level warn",
+        "sluice logs --follow order-check",
+        "sluice config check --config sluice.toml",
+        "sluice config print",
+        "sluice --json list",
+    ] {
+        assert!(parses(line), "{line}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_refused_before_anything_happens() {
+    for line in [
+        "sluice",
+        "sluice frobnicate",
+        "sluice init Bad_Name",
+        "sluice init a --lang cobol",
+        "sluice show a@",
+        "sluice download a",
+        "sluice invoke a --env A",
+        "sluice invoke a --timeout-ms soon",
+        "sluice logs",
+        "sluice logs not-an-id",
+        "sluice logs 01900000-0000-7000-8000-000000000000 --follow a",
+        "sluice list --server 127.0.0.1:8080",
+    ] {
+        assert!(!parses(line), "{line}");
+    }
+}
+
+#[test]
+fn help_never_shows_the_key_that_the_environment_has() {
+    let mut command = Cli::command();
+    let list = command.find_subcommand_mut("list").unwrap();
+    let key = list.get_arguments().find(|argument| argument.get_id() == "key").unwrap();
+    assert!(key.is_hide_env_values_set());
+}

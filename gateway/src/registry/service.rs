@@ -1,0 +1,307 @@
+//! The registry itself: taking modules in, finding them, letting them go.
+//!
+//! Owns the order of the steps. Invariant: a change is whole or not there, also
+//! when whoever asked for it has left: each runs in a task of its own.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use tokio::sync::{Mutex, Semaphore};
+use tracing::Instrument as _;
+
+use super::locks::DigestLocks;
+use super::{CompileError, Compiler, Component, Error, Revision, Snapshot, Upload, Uploaded, intake, request};
+use crate::error::FieldError;
+use crate::model::{Digest, Module, ModuleId, ModuleRef};
+use crate::store::Inserted;
+use crate::telemetry::SecurityAlert;
+use crate::{blob, clock, config, store, telemetry};
+
+/// Uploads at once. Each holds a module of up to `limits.module_bytes` and keeps a core busy.
+const INTAKES_MAX: usize = 2;
+
+/// How many digests a log line names.
+const DIGESTS_LOGGED_MAX: usize = 10;
+
+/// What a registry is made of.
+pub struct Parts {
+    /// Rows.
+    pub store: store::SharedStore,
+    /// Bytes.
+    pub blobs: blob::Blobs,
+    /// Code.
+    pub compiler: Arc<dyn Compiler>,
+    /// The operator's limits.
+    pub limits: config::Limits,
+    /// Counters.
+    pub metrics: telemetry::Metrics,
+    /// The time.
+    pub clock: clock::Clock,
+}
+
+/// The registry. Shared behind an `Arc`.
+pub struct Registry {
+    parts: Parts,
+    snapshot: ArcSwap<Snapshot>,
+    intakes: Arc<Semaphore>,
+    /// Held from the first byte stored to the row, and while a row's bytes go. Taken before `rows`.
+    digests: DigestLocks,
+    /// Held while a row and the snapshot change together.
+    rows: Mutex<()>,
+}
+
+impl Registry {
+    /// Loads the snapshot from the store and sweeps blobs that nothing refers to.
+    pub async fn open(parts: Parts) -> Result<Arc<Self>, Error> {
+        let modules = parts.store.all_modules().await?;
+        let snapshot = Snapshot::of(modules.into_iter().map(|module| revision(&parts, module)));
+        sweep(&parts, &snapshot).await;
+        Ok(Arc::new(Self {
+            parts,
+            snapshot: ArcSwap::from_pointee(snapshot),
+            intakes: Arc::new(Semaphore::new(INTAKES_MAX)),
+            digests: DigestLocks::default(),
+            rows: Mutex::default(),
+        }))
+    }
+
+    /// What is known now: immutable, and had without waiting.
+    pub fn snapshot(&self) -> arc_swap::Guard<Arc<Snapshot>> {
+        self.snapshot.load()
+    }
+
+    /// Takes a module in. A failure leaves nothing behind; a caller that leaves in the middle
+    /// changes nothing: the module is then taken in, or refused, all the same.
+    pub async fn upload(self: &Arc<Self>, upload: Upload) -> Result<Uploaded, Error> {
+        // Waited for out here: whoever leaves while waiting takes the bytes along.
+        let permit = Arc::clone(&self.intakes).acquire_owned().await;
+        let registry = Arc::clone(self);
+        in_task(async move {
+            let _permit = permit;
+            registry.take_in(upload).await
+        })
+        .await
+    }
+
+    /// Deletes one version: its row at once, its bytes and its code when no other version has them.
+    /// Executions that run finish. A caller that leaves in the middle changes nothing.
+    pub async fn delete(self: &Arc<Self>, reference: &ModuleRef) -> Result<(), Error> {
+        let (registry, reference) = (Arc::clone(self), reference.clone());
+        in_task(async move { registry.let_go(reference).await }).await
+    }
+
+    /// The component of one version, verified.
+    pub async fn download(&self, reference: &ModuleRef) -> Result<(Arc<Revision>, Bytes), Error> {
+        let revision = self.find(reference)?;
+        match self.parts.blobs.get(revision.module.sha256).await {
+            Ok(bytes) => Ok((revision, bytes)),
+            Err(error) => {
+                if matches!(error, blob::Error::Integrity { .. }) {
+                    self.parts.metrics.security_alert(SecurityAlert::Integrity);
+                    tracing::error!(module = %revision.module.id, %error, "stored bytes were changed");
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    fn find(&self, reference: &ModuleRef) -> Result<Arc<Revision>, Error> {
+        self.snapshot().resolve(reference).cloned().ok_or_else(|| Error::NotFound(reference.clone()))
+    }
+
+    async fn take_in(&self, upload: Upload) -> Result<Uploaded, Error> {
+        let (upload, digest, component) = match self.check(upload).await? {
+            Checked::Taken(uploaded) => return Ok(uploaded),
+            Checked::New(new) => *new,
+        };
+        let bytes = upload.bytes.clone();
+        let module = self.module(upload, digest, component);
+        let _bytes_stay = self.digests.lock(digest).await;
+        let uploaded = self.keep(bytes, module).await;
+        if !matches!(uploaded, Ok(Uploaded::Created(_))) {
+            self.discard_unused(digest).await;
+        }
+        uploaded
+    }
+
+    /// All that needs the processor and touches nothing.
+    async fn check(&self, upload: Upload) -> Result<Checked, Error> {
+        let limits = self.parts.limits.clone();
+        let (upload, digest) = blocking(move || {
+            check_form(&upload, &limits)?;
+            let digest = Digest::of(&upload.bytes);
+            Ok((upload, digest))
+        })
+        .await?;
+        if let Some(revision) = self.snapshot().find(&upload.name, &upload.version) {
+            return taken(Arc::clone(&revision.module), digest).map(Checked::Taken);
+        }
+        blocking(move || {
+            let component = intake::inspect(&upload.bytes).map_err(Error::Invalid)?;
+            Ok(Checked::New(Box::new((upload, digest, component))))
+        })
+        .await
+    }
+
+    fn module(&self, upload: Upload, digest: Digest, component: Component) -> Module {
+        let mut warnings = component.warnings;
+        warnings.extend(request::warnings(&component.imports, &upload.permissions));
+        Module {
+            id: ModuleId::generate(),
+            name: upload.name,
+            version: upload.version,
+            description: upload.description,
+            kind: component.kind,
+            sha256: digest,
+            size_bytes: length(&upload.bytes),
+            functions: component.functions,
+            imports: component.imports,
+            permissions: upload.permissions,
+            limits: upload.limits,
+            signature: None,
+            warnings,
+            created_at: self.parts.clock.now(),
+            created_by: upload.created_by,
+        }
+    }
+
+    /// Bytes, code, row, snapshot: in this order, so that whoever sees the row can run it.
+    async fn keep(&self, bytes: Bytes, module: Module) -> Result<Uploaded, Error> {
+        let digest = module.sha256;
+        self.parts.blobs.put(bytes.clone()).await?;
+        self.parts.compiler.compile(digest, bytes).await.map_err(|error| match error {
+            CompileError::Rejected(reason) => Error::Invalid(vec![FieldError::new("module", "not-compilable", reason)]),
+            CompileError::Failed(reason) => Error::Compile(reason),
+        })?;
+        let _row_and_snapshot = self.rows.lock().await;
+        match self.parts.store.insert_module(&module).await? {
+            Inserted::Created => {
+                let revision = revision(&self.parts, module);
+                let module = Arc::clone(&revision.module);
+                self.snapshot.store(Arc::new(self.snapshot().with(revision)));
+                Ok(Uploaded::Created(module))
+            }
+            Inserted::Existed(other) => taken(Arc::from(other), digest),
+        }
+    }
+
+    async fn let_go(&self, reference: ModuleRef) -> Result<(), Error> {
+        let module = Arc::clone(&self.find(&reference)?.module);
+        let _bytes_stay = self.digests.lock(module.sha256).await;
+        let deleted = {
+            let _row_and_snapshot = self.rows.lock().await;
+            let deleted = self.parts.store.delete_module(module.id).await?;
+            self.snapshot.store(Arc::new(self.snapshot().without(module.id)));
+            deleted
+        };
+        let Some(deleted) = deleted else {
+            // Another call was faster.
+            return Err(Error::NotFound(reference));
+        };
+        self.parts.metrics.forget_module(&module.name, &module.version);
+        if !deleted.digest_in_use {
+            self.discard(deleted.digest).await;
+        }
+        Ok(())
+    }
+
+    /// Undoes what an upload did before it failed, unless another version has the same bytes.
+    async fn discard_unused(&self, digest: Digest) {
+        match self.parts.store.digest_in_use(digest).await {
+            Ok(true) => {}
+            Ok(false) => self.discard(digest).await,
+            Err(error) => tracing::warn!(%digest, %error, "a module's bytes are left to the sweep at the next start"),
+        }
+    }
+
+    async fn discard(&self, digest: Digest) {
+        self.parts.compiler.forget(digest).await;
+        if let Err(error) = self.parts.blobs.delete(digest).await {
+            tracing::warn!(%digest, %error, "a module's bytes are left to the sweep at the next start");
+        }
+    }
+}
+
+/// What is known of an upload before anything is stored.
+enum Checked {
+    /// The same version with the same bytes is here.
+    Taken(Uploaded),
+    /// It may be stored.
+    New(Box<(Upload, Digest, Component)>),
+}
+
+fn check_form(upload: &Upload, limits: &config::Limits) -> Result<(), Error> {
+    let errors = request::check(upload, limits);
+    if !errors.is_empty() {
+        return Err(Error::BadRequest(errors));
+    }
+    if length(&upload.bytes) > limits.module_bytes {
+        let message = format!("the module has more than {} bytes", limits.module_bytes);
+        return Err(Error::Invalid(vec![FieldError::new("module", "too-large", message)]));
+    }
+    Ok(())
+}
+
+/// A version never changes: it is either this upload's already or nobody's to have.
+fn taken(module: Arc<Module>, digest: Digest) -> Result<Uploaded, Error> {
+    if module.sha256 == digest {
+        return Ok(Uploaded::Existed(module));
+    }
+    Err(Error::VersionExists { name: module.name.clone(), version: module.version.clone() })
+}
+
+fn revision(parts: &Parts, module: Module) -> Arc<Revision> {
+    Arc::new(Revision {
+        limits: parts.limits.effective().clamped_by(&module.limits),
+        metrics: parts.metrics.module(&module.name, &module.version),
+        module: Arc::new(module),
+    })
+}
+
+/// Removes what a crash left, and tells of what is missing. Failing at it is no reason not to start.
+async fn sweep(parts: &Parts, snapshot: &Snapshot) {
+    let stored: HashSet<Digest> = match parts.blobs.list().await {
+        Ok(digests) => digests.into_iter().collect(),
+        Err(error) => return tracing::warn!(%error, "unreferenced blobs were not swept"),
+    };
+    let wanted: HashSet<Digest> = snapshot.revisions().map(|revision| revision.module.sha256).collect();
+    let missing: Vec<_> = wanted.difference(&stored).take(DIGESTS_LOGGED_MAX).collect();
+    if !missing.is_empty() {
+        tracing::error!(?missing, "modules have lost their bytes");
+    }
+    let unwanted: Vec<_> = stored.difference(&wanted).copied().collect();
+    for &digest in &unwanted {
+        parts.compiler.forget(digest).await;
+        if let Err(error) = parts.blobs.delete(digest).await {
+            return tracing::warn!(%error, "unreferenced blobs were not swept");
+        }
+    }
+    if !unwanted.is_empty() {
+        let first: Vec<_> = unwanted.iter().take(DIGESTS_LOGGED_MAX).collect();
+        tracing::info!(count = unwanted.len(), ?first, "swept blobs that no module refers to");
+    }
+}
+
+fn length(bytes: &Bytes) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+/// Runs `work` to its end even when the caller is dropped.
+async fn in_task<T: Send + 'static>(work: impl Future<Output = Result<T, Error>> + Send + 'static) -> Result<T, Error> {
+    tokio::spawn(work.in_current_span()).await.unwrap_or_else(|error| Err(ended_early(&error)))
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(ended_early(&error)))
+}
+
+/// A panic, which is a defect of ours, or the end of the process.
+fn ended_early(error: &tokio::task::JoinError) -> Error {
+    Error::Compile(format!("the task did not end: {error}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,339 @@
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Mutex as StdMutex;
+
+use async_trait::async_trait;
+use proptest::prelude::*;
+use tokio::sync::Semaphore as Gate;
+
+use super::*;
+use crate::model::{Limits, Permission, PermissionKind};
+use crate::registry::fixtures::{component, step_component};
+use crate::store::sqlite::SqliteStore;
+
+/// Stands in for the runtime: keeps a list of what is compiled, and refuses on demand.
+#[derive(Default)]
+struct Compiled {
+    digests: StdMutex<BTreeSet<Digest>>,
+    refusal: StdMutex<Option<CompileError>>,
+    /// Where there is one, each compilation waits for a permit.
+    gate: Option<Gate>,
+}
+
+#[async_trait]
+impl Compiler for Compiled {
+    async fn compile(&self, digest: Digest, _component: Bytes) -> Result<(), CompileError> {
+        if let Some(gate) = &self.gate {
+            gate.acquire().await.expect("an open gate").forget();
+        }
+        if let Some(refusal) = self.refusal.lock().expect("the lock").take() {
+            return Err(refusal);
+        }
+        self.digests.lock().expect("the lock").insert(digest);
+        Ok(())
+    }
+
+    async fn forget(&self, digest: Digest) {
+        self.digests.lock().expect("the lock").remove(&digest);
+    }
+}
+
+/// A registry on a real store and a real folder.
+struct Fixture {
+    registry: Arc<Registry>,
+    compiled: Arc<Compiled>,
+    blobs: blob::Blobs,
+    metrics: telemetry::Metrics,
+    folder: tempfile::TempDir,
+}
+
+impl Fixture {
+    async fn start() -> Self {
+        Self::in_folder(tempfile::tempdir().expect("a folder"), Compiled::default()).await
+    }
+
+    async fn in_folder(folder: tempfile::TempDir, compiled: Compiled) -> Self {
+        let config = config::Config::for_tests(folder.path().to_owned());
+        let clock = clock::Clock::system();
+        let store = SqliteStore::open(&folder.path().join("sluice.db"), clock.clone()).await.expect("a store");
+        let blobs = blob::Blobs::open(&config.blobs).await.expect("a folder of blobs");
+        let (compiled, metrics) = (Arc::new(compiled), telemetry::Metrics::new());
+        let registry = Registry::open(Parts {
+            store: Arc::new(store),
+            blobs: blobs.clone(),
+            compiler: Arc::clone(&compiled) as Arc<dyn Compiler>,
+            limits: config.limits,
+            metrics: metrics.clone(),
+            clock,
+        })
+        .await
+        .expect("a registry");
+        Self { registry, compiled, blobs, metrics, folder }
+    }
+
+    async fn restart(self) -> Self {
+        self.registry.parts.store.close().await;
+        let Self { folder, registry, compiled, .. } = self;
+        drop(registry);
+        let digests = StdMutex::new(compiled.digests.lock().expect("the lock").clone());
+        Self::in_folder(folder, Compiled { digests, ..Compiled::default() }).await
+    }
+
+    fn find(&self, reference: &str) -> Option<Arc<Module>> {
+        self.registry.snapshot().resolve_text(reference).map(|revision| Arc::clone(&revision.module))
+    }
+
+    async fn delete(&self, reference: &str) -> Result<(), Error> {
+        self.registry.delete(&reference.parse().expect("a reference")).await
+    }
+
+    /// Rows, snapshot, blobs and code tell of the same modules.
+    async fn expect_consistent(&self) -> BTreeSet<Digest> {
+        let rows = self.registry.parts.store.all_modules().await.expect("the rows");
+        let ids: BTreeSet<_> = rows.iter().map(|module| module.id).collect();
+        let known = self.registry.snapshot().revisions().map(|revision| revision.module.id).collect();
+        assert_eq!(ids, known, "rows and snapshot");
+        let digests: BTreeSet<_> = rows.iter().map(|module| module.sha256).collect();
+        let stored = self.blobs.list().await.expect("the blobs").into_iter().collect();
+        assert_eq!(digests, stored, "rows and blobs");
+        assert_eq!(digests, *self.compiled.digests.lock().expect("the lock"), "rows and code");
+        digests
+    }
+
+    async fn expect_nothing(&self) {
+        assert_eq!(self.expect_consistent().await, BTreeSet::new());
+    }
+}
+
+fn upload(name: &str, version: &str, bytes: Vec<u8>) -> Upload {
+    Upload {
+        bytes: bytes.into(),
+        name: name.parse().expect("a name"),
+        version: version.parse().expect("a version"),
+        description: "a test's".to_owned(),
+        permissions: Vec::new(),
+        limits: Limits::default(),
+        created_by: "admin".to_owned(),
+    }
+}
+
+fn codes(errors: &[FieldError]) -> Vec<&str> {
+    errors.iter().map(|error| error.code.as_str()).collect()
+}
+
+#[tokio::test]
+async fn an_uploaded_module_is_found_and_downloaded_also_after_a_restart() {
+    let fixture = Fixture::start().await;
+    let bytes = step_component("a");
+    let permissions =
+        vec![Permission { permission: PermissionKind::HttpRead, resource: "https://example.com/*".to_owned() }];
+    let limits = Limits { timeout_ms: Some(500), ..Limits::default() };
+    let upload = Upload { permissions: permissions.clone(), limits, ..upload("orders", "1.0.0", bytes.clone()) };
+    let Ok(Uploaded::Created(module)) = fixture.registry.upload(upload).await else { panic!("not created") };
+    assert_eq!((module.sha256, module.size_bytes), (Digest::of(&bytes), length(&bytes.clone().into())));
+    assert_eq!((&module.functions, &module.permissions), (&vec!["run".to_owned()], &permissions));
+
+    let fixture = fixture.restart().await;
+    assert_eq!(fixture.find("orders"), Some(Arc::clone(&module)));
+    let (revision, downloaded) =
+        fixture.registry.download(&"orders@^1".parse().expect("a reference")).await.expect("the bytes");
+    assert_eq!((revision.limits.timeout_ms, downloaded), (500, Bytes::from(bytes)));
+    fixture.expect_consistent().await;
+}
+
+#[tokio::test]
+async fn a_version_takes_the_same_bytes_again_and_no_others() {
+    let fixture = Fixture::start().await;
+    let first = fixture.registry.upload(upload("orders", "1.0.0", step_component("a"))).await;
+    let again = fixture.registry.upload(upload("orders", "1.0.0", step_component("a"))).await;
+    match (first, again) {
+        (Ok(Uploaded::Created(first)), Ok(Uploaded::Existed(again))) => assert_eq!(first, again),
+        other => panic!("{other:?}"),
+    }
+    let other = fixture.registry.upload(upload("orders", "1.0.0", step_component("b"))).await;
+    assert!(matches!(other, Err(Error::VersionExists { .. })), "{other:?}");
+    let build = fixture.registry.upload(upload("orders", "1.0.0+b", step_component("b"))).await;
+    assert!(matches!(build, Ok(Uploaded::Created(_))), "{build:?}");
+    assert_eq!(fixture.expect_consistent().await.len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_refused_leaves_nothing_behind() {
+    let fixture = Fixture::start().await;
+    let mut over_ceiling = upload("orders", "1.0.0", step_component("a"));
+    over_ceiling.limits.timeout_ms = Some(u64::MAX);
+    match fixture.registry.upload(over_ceiling).await {
+        Err(Error::BadRequest(errors)) => assert_eq!(codes(&errors), ["above-ceiling"]),
+        other => panic!("{other:?}"),
+    }
+    match fixture.registry.upload(upload("orders", "1.0.0", component(""))).await {
+        Err(Error::Invalid(errors)) => assert_eq!(codes(&errors), ["no-step-function"]),
+        other => panic!("{other:?}"),
+    }
+    *fixture.compiled.refusal.lock().expect("the lock") = Some(CompileError::Rejected("too slow".to_owned()));
+    match fixture.registry.upload(upload("orders", "1.0.0", step_component("a"))).await {
+        Err(Error::Invalid(errors)) => assert_eq!(codes(&errors), ["not-compilable"]),
+        other => panic!("{other:?}"),
+    }
+    *fixture.compiled.refusal.lock().expect("the lock") = Some(CompileError::Failed("no memory".to_owned()));
+    let failed = fixture.registry.upload(upload("orders", "1.0.0", step_component("a"))).await;
+    assert!(matches!(failed, Err(Error::Compile(_))), "{failed:?}");
+    fixture.expect_nothing().await;
+}
+
+#[tokio::test]
+async fn a_failure_does_not_take_the_bytes_of_another_version_along() {
+    let fixture = Fixture::start().await;
+    fixture.registry.upload(upload("orders", "1.0.0", step_component("a"))).await.expect("a module");
+    *fixture.compiled.refusal.lock().expect("the lock") = Some(CompileError::Failed("no memory".to_owned()));
+    let failed = fixture.registry.upload(upload("prices", "1.0.0", step_component("a"))).await;
+    assert!(matches!(failed, Err(Error::Compile(_))), "{failed:?}");
+    assert_eq!(fixture.expect_consistent().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_module_over_the_bound_is_refused_before_it_is_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let fixture = Fixture::in_folder(folder, Compiled::default()).await;
+    let bytes = vec![0; usize::try_from(fixture.registry.parts.limits.module_bytes).expect("a length") + 1];
+    match fixture.registry.upload(upload("orders", "1.0.0", bytes)).await {
+        Err(Error::Invalid(errors)) => assert_eq!(codes(&errors), ["too-large"]),
+        other => panic!("{other:?}"),
+    }
+    fixture.expect_nothing().await;
+}
+
+#[tokio::test]
+async fn bytes_go_with_the_last_version_that_has_them() {
+    let fixture = Fixture::start().await;
+    for (name, version) in [("orders", "1.0.0"), ("orders", "1.1.0"), ("prices", "1.0.0")] {
+        fixture.registry.upload(upload(name, version, step_component("a"))).await.expect("a module");
+    }
+    fixture.delete("orders").await.expect("1.1.0");
+    assert_eq!(fixture.find("orders").expect("1.0.0").version.to_string(), "1.0.0");
+    fixture.delete("orders@1.0.0").await.expect("1.0.0");
+    assert_eq!((fixture.find("orders"), fixture.expect_consistent().await.len()), (None, 1));
+    fixture.delete("prices").await.expect("the last");
+    fixture.expect_nothing().await;
+    assert!(matches!(fixture.delete("prices").await, Err(Error::NotFound(_))));
+}
+
+#[tokio::test]
+async fn one_of_several_uploads_of_a_version_wins_and_the_others_leave_nothing() {
+    let fixture = Fixture::start().await;
+    let uploads = (0..6).map(|seed| {
+        let registry = Arc::clone(&fixture.registry);
+        let bytes = step_component(&(seed / 2).to_string());
+        async move { registry.upload(upload("orders", "1.0.0", bytes)).await }
+    });
+    let results = futures_util::future::join_all(uploads).await;
+    let created = results.iter().filter(|result| matches!(result, Ok(Uploaded::Created(_)))).count();
+    let existed = results.iter().filter(|result| matches!(result, Ok(Uploaded::Existed(_)))).count();
+    let taken = results.iter().filter(|result| matches!(result, Err(Error::VersionExists { .. }))).count();
+    assert_eq!((created, existed, taken), (1, 1, 4), "{results:?}");
+    assert_eq!(fixture.expect_consistent().await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_upload_whose_caller_leaves_is_taken_in_all_the_same() {
+    let compiled = Compiled { gate: Some(Gate::new(0)), ..Compiled::default() };
+    let fixture = Fixture::in_folder(tempfile::tempdir().expect("a folder"), compiled).await;
+    let registry = Arc::clone(&fixture.registry);
+    let bytes = step_component("a");
+    let digest = Digest::of(&bytes);
+    let caller = tokio::spawn(async move { registry.upload(upload("orders", "1.0.0", bytes)).await });
+    // Stored bytes tell that the upload has come as far as the compiler.
+    while !fixture.blobs.list().await.expect("the blobs").contains(&digest) {
+        tokio::task::yield_now().await;
+    }
+    caller.abort();
+    assert!(caller.await.expect_err("an aborted caller").is_cancelled());
+    fixture.compiled.gate.as_ref().expect("a gate").add_permits(2);
+    // The same bytes wait for the first upload to end, and then find it.
+    let again = fixture.registry.upload(upload("orders", "1.0.0", step_component("a"))).await;
+    assert!(matches!(again, Ok(Uploaded::Existed(_))), "{again:?}");
+    fixture.expect_consistent().await;
+}
+
+#[tokio::test]
+async fn bytes_that_a_crash_left_without_a_row_are_swept_at_the_next_start() {
+    let fixture = Fixture::start().await;
+    fixture.registry.upload(upload("orders", "1.0.0", step_component("a"))).await.expect("a module");
+    fixture.blobs.put(Bytes::from_static(b"left behind")).await.expect("a blob");
+    let fixture = fixture.restart().await;
+    assert_eq!(fixture.expect_consistent().await.len(), 1);
+}
+
+/// The only file below `folder` whose content is `bytes`.
+fn file_with(folder: &Path, bytes: &[u8]) -> Option<std::path::PathBuf> {
+    std::fs::read_dir(folder).expect("a folder").find_map(|entry| {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            return file_with(&path, bytes);
+        }
+        (std::fs::read(&path).is_ok_and(|found| found == bytes)).then_some(path)
+    })
+}
+
+#[tokio::test]
+async fn stored_bytes_that_were_changed_are_refused_with_an_alert() {
+    let fixture = Fixture::start().await;
+    let bytes = step_component("a");
+    fixture.registry.upload(upload("orders", "1.0.0", bytes.clone())).await.expect("a module");
+    let path = file_with(&fixture.folder.path().join("blobs"), &bytes).expect("the file of the bytes");
+    std::fs::remove_file(&path).expect("the file");
+    std::fs::write(&path, step_component("b")).expect("another file");
+    let refused = fixture.registry.download(&"orders".parse().expect("a reference")).await.map(|_| ());
+    assert!(matches!(refused, Err(Error::Blob(blob::Error::Integrity { .. }))), "{refused:?}");
+    let metrics = fixture.metrics.encode();
+    let alert = metrics.lines().find(|line| line.contains("security_alerts") && line.contains("integrity"));
+    assert!(alert.is_some_and(|line| line.ends_with(" 1")), "{metrics}");
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    Upload { name: &'static str, version: &'static str, seed: u8 },
+    Delete { reference: &'static str },
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let name = prop::sample::select(vec!["orders", "prices"]);
+    let version = prop::sample::select(vec!["1.0.0", "1.1.0", "2.0.0-rc.1"]);
+    let reference = prop::sample::select(vec!["orders", "prices@^1", "orders@1.0.0", "prices@2.0.0-rc.1"]);
+    prop_oneof![
+        2 => (name, version, 0..2_u8).prop_map(|(name, version, seed)| Change::Upload { name, version, seed }),
+        1 => reference.prop_map(|reference| Change::Delete { reference }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn p_rows_bytes_and_code_agree_after_any_changes_made_at_once(
+        rounds in prop::collection::vec(prop::collection::vec(change(), 1..6), 1..4),
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let fixture = Fixture::start().await;
+            let shared = &fixture;
+            for round in rounds {
+                let changes = round.into_iter().map(|change| async move {
+                    match change {
+                        Change::Upload { name, version, seed } => {
+                            let bytes = step_component(&seed.to_string());
+                            let _refused = shared.registry.upload(upload(name, version, bytes)).await;
+                        }
+                        Change::Delete { reference } => {
+                            let _not_there = shared.delete(reference).await;
+                        }
+                    }
+                });
+                futures_util::future::join_all(changes).await;
+                fixture.expect_consistent().await;
+            }
+            let kept = fixture.expect_consistent().await;
+            assert_eq!(fixture.restart().await.expect_consistent().await, kept);
+        });
+    }
+}

@@ -1,0 +1,186 @@
+//! The thin layer between a step's own code and the gateway.
+//!
+//! Owns the bindings and the defaults that nobody wants to spell out. Does not own any rule of a step.
+//! Invariant: what the author returns is what the gateway is told; only a panic becomes a trap.
+
+#![allow(dead_code, unused_imports, reason = "a layer for all steps: not every step needs all of it")]
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+pub mod bindings {
+    wit_bindgen::generate!({
+        path: "wit",
+        world: "sluice:step/job-step",
+        generate_all,
+        pub_export_macro: true,
+    });
+}
+
+pub use bindings::sluice::step::types::{Completed, Failure, HostError, Outcome, ValidationError};
+
+/// Why a step did not complete.
+pub enum StepError {
+    /// The data are wrong: the job fails with these errors, and is not retried.
+    Invalid(Vec<ValidationError>),
+    /// The work could not be done.
+    Failed(Failure),
+}
+
+impl StepError {
+    /// One value that is wrong. `path` is a JSON Pointer.
+    pub fn invalid(path: impl Into<String>, code: &str, message: impl Into<String>) -> Self {
+        let error = ValidationError { path: path.into(), code: code.to_owned(), message: message.into() };
+        Self::Invalid(vec![error])
+    }
+}
+
+impl Completed {
+    /// The output, merged into the data of the job. What runs next is as the job is defined.
+    pub fn new(output: &impl Serialize) -> Result<Self, StepError> {
+        Ok(Self { output: to_json(output)?, next: None })
+    }
+
+    /// The steps to run next, and no others. None at all ends the job here.
+    pub fn then(self, steps: &[&str]) -> Self {
+        Self { next: Some(steps.iter().map(|&step| step.to_owned()).collect()), ..self }
+    }
+}
+
+/// A failure that another attempt will not mend. The methods below say more.
+pub fn failure(code: &str, message: impl Into<String>) -> Failure {
+    Failure { code: code.to_owned(), message: message.into(), retryable: false, retry_after_ms: None, details: None }
+}
+
+impl Failure {
+    /// Another attempt may succeed, when the retry policy says so.
+    pub fn retryable(self) -> Self {
+        Self { retryable: true, ..self }
+    }
+
+    /// Another attempt may succeed, and not before so many milliseconds.
+    pub fn retry_after_ms(self, wait_ms: u32) -> Self {
+        Self { retryable: true, retry_after_ms: Some(wait_ms), ..self }
+    }
+
+    /// Anything more that helps whoever reads it.
+    pub fn details(self, details: &impl Serialize) -> Self {
+        Self { details: serde_json::to_string(details).ok(), ..self }
+    }
+}
+
+impl From<Failure> for StepError {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// So that `?` works on every host call. Handle the error where the step can go on without the answer.
+impl From<HostError> for StepError {
+    fn from(error: HostError) -> Self {
+        Self::Failed(match error {
+            HostError::PermissionDenied(text) => failure("permission-denied", text),
+            HostError::InvalidArgument(text) => failure("invalid-argument", text),
+            HostError::NotFound(text) => failure("not-found", text),
+            HostError::LimitExceeded(text) => failure("limit-exceeded", text),
+            HostError::TimedOut(text) => failure("timed-out", text).retryable(),
+            HostError::Failed(text) => failure("host-failed", text).retryable(),
+        })
+    }
+}
+
+fn to_json(value: &impl Serialize) -> Result<String, StepError> {
+    serde_json::to_string(value).map_err(|_| failure("not-json", "a value that JSON can't hold").into())
+}
+
+/// Log lines with structured fields, kept with the execution.
+pub mod log {
+    use super::bindings::sluice::step::log::{Level, write};
+
+    /// A name, and any value that serde can write.
+    pub type Field<'a> = (&'a str, &'a dyn Value);
+
+    pub fn debug(message: &str, fields: &[Field]) {
+        line(Level::Debug, message, fields);
+    }
+
+    pub fn info(message: &str, fields: &[Field]) {
+        line(Level::Info, message, fields);
+    }
+
+    pub fn warn(message: &str, fields: &[Field]) {
+        line(Level::Warn, message, fields);
+    }
+
+    pub fn error(message: &str, fields: &[Field]) {
+        line(Level::Error, message, fields);
+    }
+
+    fn line(level: Level, message: &str, fields: &[Field]) {
+        let fields: Vec<_> = fields.iter().map(|(name, value)| ((*name).to_owned(), value.to_json())).collect();
+        write(level, message, &fields);
+    }
+
+    /// What can be the value of a field: implemented for all that serde can write.
+    pub trait Value {
+        /// One JSON document. What can't be written is `null`: logging never fails a step.
+        fn to_json(&self) -> String;
+    }
+
+    impl<T: serde::Serialize + ?Sized> Value for T {
+        fn to_json(&self) -> String {
+            serde_json::to_string(self).unwrap_or_else(|_| "null".to_owned())
+        }
+    }
+}
+
+/// The data of the job, and what this execution is.
+pub mod context {
+    use super::{DeserializeOwned, Serialize, StepError, bindings::sluice::step::context as host, to_json};
+
+    pub use host::current;
+
+    /// The value at `key`: a top-level name, or a JSON Pointer. A value of another type is an error of the data.
+    pub fn get<T: DeserializeOwned>(key: &str) -> Result<Option<T>, StepError> {
+        let Some(json) = host::get(key)? else { return Ok(None) };
+        serde_json::from_str(&json).map(Some).map_err(|_| {
+            let path = if key.starts_with('/') { key.to_owned() } else { format!("/{key}") };
+            StepError::invalid(path, "malformed", "not of the type that the step reads")
+        })
+    }
+
+    /// Sets the value at `key`. Kept when the step completes, dropped when it fails.
+    pub fn set(key: &str, value: &impl Serialize) -> Result<(), StepError> {
+        Ok(host::set(key, &to_json(value)?)?)
+    }
+}
+
+/// Runs a step's function on its input as JSON text, and words its result for the gateway.
+pub fn answer<'a, I: Deserialize<'a>>(input: &'a str, step: impl FnOnce(I) -> Result<Completed, StepError>) -> Outcome {
+    // The place, without serde's own words: they would be a tenth of the whole component.
+    let input = serde_json::from_str(input).map_err(|error| {
+        let message = format!("not what the step reads, at line {} column {}", error.line(), error.column());
+        StepError::invalid("", "malformed", message)
+    });
+    match input.and_then(step) {
+        Ok(completed) => Outcome::Completed(completed),
+        Err(StepError::Invalid(errors)) => Outcome::Invalid(errors),
+        Err(StepError::Failed(failure)) => Outcome::Failed(failure),
+    }
+}
+
+/// Exports step functions: `functions! { run => check, summarize => shop::summarize }`.
+/// Each is a plain `fn(Input) -> Result<Completed, StepError>` whose input serde can read.
+macro_rules! functions {
+    ($($function:ident => $step:path),+ $(,)?) => {
+        struct Component;
+
+        impl $crate::step::bindings::Guest for Component {
+            $(fn $function(input: String) -> $crate::step::Outcome {
+                $crate::step::answer(&input, $step)
+            })+
+        }
+
+        $crate::step::bindings::export!(Component with_types_in $crate::step::bindings);
+    };
+}
+pub(crate) use functions;

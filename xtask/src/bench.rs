@@ -1,0 +1,16 @@
+//! `cargo xtask bench`: starts the bench program, which measures and writes `bench/results`.
+
+use anyhow::Result;
+
+use crate::project;
+use crate::steps::Steps;
+use crate::{guests, system};
+
+/// Builds what is measured and passes `arguments` on.
+pub fn run(steps: &mut Steps, arguments: &[String]) -> Result<()> {
+    steps.step("load generator", |step| system::ensure(step, &[system::WRK]))?;
+    guests::build(steps)?;
+    steps.step("benchmarks", |step| {
+        step.show(project::cargo().args(["run", "--release", "--package", "sluice-bench", "--"]).args(arguments))
+    })
+}

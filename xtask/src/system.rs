@@ -1,0 +1,67 @@
+//! Programs that don't come with Rust: found, installed where we may, else named with their package.
+//!
+//! Looks for the program first: apt is called only when something is missing, and only as root.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::steps::Step;
+
+/// A program and the Debian package that has it.
+pub struct Program {
+    name: &'static str,
+    package: &'static str,
+    why: &'static str,
+}
+
+/// Without it Rust can't link either, so it is missing only where another linker is configured.
+pub const C_COMPILER: Program =
+    Program { name: "cc", package: "build-essential", why: "compiles the C code of SQLite, ring and mimalloc" };
+
+/// The load generator of the paired runs.
+pub const WRK: Program = Program { name: "wrk", package: "wrk", why: "makes the load of the benchmarks" };
+
+/// Makes sure that the programs are there.
+pub fn ensure(step: &mut Step, programs: &[Program]) -> Result<()> {
+    let missing: Vec<_> = programs.iter().filter(|program| find(program.name).is_none()).collect();
+    if missing.is_empty() {
+        step.note("nothing to install");
+        return Ok(());
+    }
+    for program in &missing {
+        println!("    {} is missing: it {} (Debian package {})", program.name, program.why, program.package);
+    }
+    let packages: Vec<_> = missing.iter().map(|program| program.package).collect();
+    if !rustix::process::geteuid().is_root() || find("apt-get").is_none() {
+        bail!("please install it: on Debian, apt-get install {}", packages.join(" "));
+    }
+    step.run(apt().arg("update"))?;
+    step.run(apt().args(["install", "--yes", "--no-install-recommends"]).args(&packages))?;
+    step.note(format!("installed {}", packages.join(", ")));
+    Ok(())
+}
+
+/// The program's file on `PATH`.
+pub fn find(program: &str) -> Option<PathBuf> {
+    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+fn apt() -> Command {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_found_on_the_path_and_only_there() {
+        assert!(find("sh").is_some());
+        assert!(find("no-such-program").is_none());
+    }
+}
