@@ -20,8 +20,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Within the default bounds on log lines and host calls.
 const MANY: usize = 1_000;
 
-/// Id, guest, and its input for a number of calls.
-const CASES: [(&str, &str, fn(usize) -> String); 4] = [
+/// The input that makes a guest call the host so often.
+type InputFor = fn(usize) -> String;
+
+/// Id, guest, input.
+const CASES: [(&str, &str, InputFor); 4] = [
     ("log.write", "log-spam", |calls| format!(r#"{{"lines":{calls},"bytes":32}}"#)),
     ("context.get", "context", |calls| operations(calls, r#"["get","k"]"#)),
     ("context.set", "context", |calls| operations(calls, r#"["set","k","1"]"#)),
