@@ -6,7 +6,6 @@ use std::fs;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
-use rustix::thread::sched_getaffinity;
 use serde::Serialize;
 
 use crate::project;
@@ -60,12 +59,7 @@ impl Machine {
         let cpu = field("/proc/cpuinfo", "model name").unwrap_or_else(|_| std::env::consts::ARCH.to_owned());
         let memory = field("/proc/meminfo", "MemTotal")?;
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").context("can't read the kernel's release")?;
-        Ok(Self {
-            cpu,
-            cores: allowed().context("can't ask for the cores")?.len(),
-            memory_bytes: kilobytes(&memory)?,
-            kernel: kernel.trim().to_owned(),
-        })
+        Ok(Self { cpu, cores: allowed()?.len(), memory_bytes: kilobytes(&memory)?, kernel: kernel.trim().to_owned() })
     }
 }
 
@@ -107,16 +101,26 @@ impl Cores {
     /// # Errors
     /// When there is only one.
     pub fn choose() -> Result<Self> {
-        match allowed().context("can't ask for the cores")?.as_slice() {
+        match allowed()?.as_slice() {
             [server, .., load] => Ok(Self { server: *server, load: *load }),
             _ => bail!("paired runs need two cores: one for the server and one for the load"),
         }
     }
 }
 
-fn allowed() -> rustix::io::Result<Vec<usize>> {
-    let set = sched_getaffinity(None)?;
-    Ok((0..rustix::thread::CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect())
+fn allowed() -> Result<Vec<usize>> {
+    let list = field("/proc/self/status", "Cpus_allowed_list")?;
+    cores(&list).with_context(|| format!("not a list of cores: {list}"))
+}
+
+/// The numbers of the kernel's `0-2,5`.
+fn cores(list: &str) -> Option<Vec<usize>> {
+    let mut cores = Vec::new();
+    for part in list.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        cores.extend(first.trim().parse::<usize>().ok()?..=last.trim().parse().ok()?);
+    }
+    Some(cores)
 }
 
 /// The value of `name: value` in one of the kernel's files.
@@ -163,6 +167,13 @@ mod tests {
     fn a_size_of_the_kernel_is_in_units_of_1024() {
         assert_eq!(kilobytes("8 kB").unwrap(), 8192);
         kilobytes("8 MB").unwrap_err();
+    }
+
+    #[test]
+    fn a_list_of_cores_has_ranges_and_single_ones() {
+        assert_eq!(cores("0-2,5"), Some(vec![0, 1, 2, 5]));
+        assert_eq!(cores("3"), Some(vec![3]));
+        assert_eq!(cores("all"), None);
     }
 
     #[test]
