@@ -78,7 +78,7 @@ impl Versions {
             wasmtime: locked("wasmtime"),
             hyper: locked("hyper"),
             // It tells its version and then that this was no way to call it.
-            wrk: first_line(Command::new("wrk").arg("-v")).unwrap_or_else(|_| unknown()),
+            wrk: first_line(Command::new("wrk").arg("-v")).map_or_else(|_| unknown(), |line| without_notes(&line)),
             rustc: first_line(Command::new("rustc").arg("--version").current_dir(project::root()))
                 .unwrap_or_else(|_| unknown()),
         })
@@ -149,6 +149,11 @@ fn commit() -> Option<String> {
     // Results of an earlier row are not sources.
     let changed = git(&["status", "--porcelain", "--", ".", ":!bench/results"]).is_ok();
     Some(if changed { format!("{commit} with changes") } else { commit })
+}
+
+/// A name and a version, without what stands behind them in brackets.
+fn without_notes(line: &str) -> String {
+    line.split(['[', '(']).next().unwrap_or(line).trim().to_owned()
 }
 
 /// The first line of what a program prints.

@@ -15,8 +15,9 @@ use crate::server::Kind;
 
 /// Short, so that the way between start and end is seen.
 const SLICE_SECONDS: u64 = 2;
-/// Calls before the first reading: every slot of the pool that will be used has been.
-const WARM_UP_CALLS: u64 = 10_000;
+/// Calls before the first reading: the pool goes through many slots before it comes
+/// back to the first, and the store's page cache fills.
+const WARM_UP_CALLS: u64 = 50_000;
 
 /// One guest, called again and again.
 #[derive(Debug, Clone, Copy)]

@@ -4,6 +4,8 @@
 //! the ratio is taken pair by pair, and the median of these ratios is the figure. Invariant: a half
 //! starts only when both servers have nothing left to do.
 
+use std::fmt;
+
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
@@ -45,8 +47,13 @@ pub struct Paired {
     pub answer_bytes: usize,
     /// Requests a second: measured ÷ limit, pair by pair.
     pub ratio: Spread,
-    /// CPU time a request: measured − limit, pair by pair.
-    pub cpu_us_over_limit: Spread,
+    /// CPU time a request: limit ÷ measured, pair by pair. What the ratio of requests
+    /// would be if both had their core to themselves, whoever else uses the machine.
+    pub cpu_ratio: Spread,
+    /// CPU time a request of the limit.
+    pub limit_cpu_us: Spread,
+    /// CPU time a request of what is measured.
+    pub measured_cpu_us: Spread,
     /// Execution records that the gateway could not store in time, of all its runs.
     pub records_dropped: f64,
     /// The raw figures.
@@ -78,8 +85,8 @@ impl Pair {
         self.measured.per_second() / self.limit.per_second().max(f64::MIN_POSITIVE)
     }
 
-    fn cpu_us_over_limit(&self) -> f64 {
-        self.measured.cpu_us_per_request() - self.limit.cpu_us_per_request()
+    fn cpu_ratio(&self) -> f64 {
+        self.limit.cpu_us_per_request() / self.measured.cpu_us_per_request().max(f64::MIN_POSITIVE)
     }
 }
 
@@ -130,6 +137,14 @@ impl Subject {
     }
 }
 
+impl fmt::Display for Spread {
+    /// The median, and the others in brackets, with the precision that is asked for.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = formatter.precision().unwrap_or(3);
+        write!(formatter, "{:.digits$} ({:.digits$}–{:.digits$})", self.median, self.min, self.max)
+    }
+}
+
 /// Measures a row; `progress` is told each pair.
 ///
 /// # Errors
@@ -164,7 +179,9 @@ pub fn measure(
         request_bytes: subject.load.body.len(),
         answer_bytes: subject.answer_bytes,
         ratio: Spread::of(pairs.iter().map(Pair::ratio)),
-        cpu_us_over_limit: Spread::of(pairs.iter().map(Pair::cpu_us_over_limit)),
+        cpu_ratio: Spread::of(pairs.iter().map(Pair::cpu_ratio)),
+        limit_cpu_us: Spread::of(pairs.iter().map(|pair| pair.limit.cpu_us_per_request())),
+        measured_cpu_us: Spread::of(pairs.iter().map(|pair| pair.measured.cpu_us_per_request())),
         records_dropped: subject.client.metric(DROPPED)?,
         pairs,
     })
@@ -185,16 +202,15 @@ impl Paired {
     /// The figure that counts, in a sentence.
     #[must_use]
     pub fn headline(&self) -> String {
-        let Spread { median, min, max } = self.ratio;
-        let cpu = self.cpu_us_over_limit;
         format!(
-            "{median:.3} of native hyper's requests a second ({min:.3}–{max:.3}), goal {}; \
-             {:.1} µs of CPU a request more than it ({:.1}–{:.1}). \
+            "{:.3} of native hyper's requests a second, goal {}. \
+             CPU a request: {:.1} µs, native hyper {:.1} µs, which is {:.3} of it. \
              Request {} bytes, answer {} bytes. Execution records dropped: {} of {} calls.",
+            self.ratio,
             self.goal,
-            cpu.median,
-            cpu.min,
-            cpu.max,
+            self.measured_cpu_us,
+            self.limit_cpu_us,
+            self.cpu_ratio,
             self.request_bytes,
             self.answer_bytes,
             self.records_dropped,
@@ -236,6 +252,7 @@ mod tests {
     fn the_median_of_an_even_number_is_between_the_two_in_the_middle() {
         let spread = Spread::of([4.0, 1.0, 3.0, 2.0].into_iter());
         assert_eq!(spread, Spread { median: 2.5, min: 1.0, max: 4.0 });
+        assert_eq!(format!("{spread:.1}"), "2.5 (1.0–4.0)");
         assert_eq!(Spread::of([7.0].into_iter()), Spread { median: 7.0, min: 7.0, max: 7.0 });
         assert_eq!(Spread::of(std::iter::empty()), Spread { median: 0.0, min: 0.0, max: 0.0 });
     }
