@@ -197,15 +197,21 @@ impl Loader {
         })?;
         self.metrics.compiled(started.elapsed().as_secs_f64());
         self.blocking(move |artifacts| artifacts.store(digest, &compiled)).await?;
-        match self.mapped(digest).await {
-            Ok(Some(artifact)) => Ok(artifact),
-            Ok(None) => Err(LoadError::Failed("the artefact vanished".to_owned())),
-            Err(error) => {
-                // What can't be linked will not be asked for again.
-                self.forget(digest).await;
-                Err(error)
-            }
+        let engine = self.engine.clone();
+        let mapped = self.blocking(move |artifacts| match artifacts.load(&engine, digest) {
+            // Just made, so it is whole: what the pool has no room for is the component's fault.
+            Err(artifact::Error::Unusable(_, error)) => Ok(Err(LoadError::Rejected(format!("{error:#}")))),
+            loaded => loaded.map(Ok),
+        });
+        let linked = match mapped.await?? {
+            Some((component, bytes)) => self.link(&component, bytes),
+            None => Err(LoadError::Failed("the artefact vanished".to_owned())),
+        };
+        if linked.is_err() {
+            // What can't be linked will not be asked for again.
+            self.forget(digest).await;
         }
+        linked
     }
 
     /// The component from this machine's artefacts, if it is there and whole.

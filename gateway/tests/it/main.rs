@@ -1,13 +1,30 @@
 //! The integration tests: one binary, over real sockets, with real guests; each
 //! binary more would be linked against the whole gateway again.
+
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "all of it is test code, and clippy's exemption knows only functions that are marked as tests"
+    reason = "a test fails by panicking, and clippy.toml knows only functions that are tests themselves"
 )]
 
+mod admission;
+mod bad_components;
+mod bad_uploads;
+mod crash;
+mod executions;
+mod host;
+mod invoke;
+mod isolation;
+mod limits;
+mod loading;
+mod modules;
+mod neighbours;
+mod outcomes;
+mod process;
+mod raw_http;
+mod restart;
 mod structure;
 mod support;
 mod telemetry;
