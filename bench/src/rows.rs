@@ -1,0 +1,165 @@
+//! The rows: what is measured, against what, with which goal; and one after the other.
+//!
+//! Owns the table, to which peers and rows are added. Does not own how a kind of row is measured
+//! (`paired`, `memory`).
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::machine::{Built, Cores, Machine, Versions};
+use crate::options::Options;
+use crate::report::{Figures, Report, Status};
+use crate::server::Kind;
+use crate::{guest, memory, paired, project};
+
+/// A row of the table.
+struct Row {
+    id: &'static str,
+    title: &'static str,
+    method: &'static str,
+    plan: Plan,
+}
+
+enum Plan {
+    Paired(paired::Plan),
+    Memory(memory::Plan),
+}
+
+/// The numbers are those of the design's list of rows.
+const ROWS: [Row; 2] = [
+    Row {
+        id: "2",
+        title: "step invoke over HTTP, fresh instance, Rust",
+        method: "Two processes on one machine, the server pinned to one core and wrk to another, keep-alive. Limit: hyper \
+                 alone (a mode of the bench program) reads the same POST, parses its JSON and answers it upper-cased, \
+                 filled up to the length of the gateway's answer. Measured: `sluice serve` with its defaults on a fresh \
+                 data folder, execution records, metrics and all guards on, `order-check` called with an order that it \
+                 accepts. Runs are interleaved (hyper, sluice, hyper, sluice, …), the ratio is taken pair by pair, and \
+                 the median is given with minimum and maximum. CPU is user and system time of all threads of the server.",
+        plan: Plan::Paired(paired::Plan { guest: guest::ORDER_CHECK, input: guest::GOOD_ORDER, goal: 0.33 }),
+    },
+    Row {
+        id: "memory",
+        title: "memory of the gateway over a million calls",
+        method: "`sluice serve` with its defaults on a fresh data folder, under the load of row 2. Resident memory is read \
+                 between slices of two seconds, each time when the gateway has written its records and does nothing.",
+        plan: Plan::Memory(memory::Plan { guest: guest::ORDER_CHECK, input: guest::GOOD_ORDER, growth_max: 1.1 }),
+    },
+];
+
+/// Measures the rows that were asked for, prints and writes their reports. The exit
+/// code is a failure when requests failed; a goal that was missed is a result.
+///
+/// # Errors
+/// What keeps a row from being measured.
+#[expect(clippy::print_stdout, reason = "printing is its purpose")]
+pub fn run(options: &Options) -> Result<ExitCode> {
+    if cfg!(debug_assertions) {
+        bail!("figures of a debug build say nothing: run with `cargo run --release`, or `cargo xtask bench`");
+    }
+    let rows = chosen(&options.rows)?;
+    ensure_wrk()?;
+    let cores = Cores::choose()?;
+    let (program, built) = gateway(options)?;
+    let (machine, versions) = (Machine::read()?, Versions::read(&program, built)?);
+    let gateway = Kind::Gateway { program };
+    let mut code = ExitCode::SUCCESS;
+    for row in rows {
+        println!("Row {}: {}", row.id, row.title);
+        let mut progress = |text: String| println!("  {text}");
+        let figures = match &row.plan {
+            Plan::Paired(plan) => Figures::Paired(paired::measure(plan, &gateway, cores, options, &mut progress)?),
+            Plan::Memory(plan) => Figures::Memory(memory::measure(plan, &gateway, cores, options, &mut progress)?),
+        };
+        let report = Report {
+            row: row.id,
+            title: row.title,
+            method: row.method,
+            date: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
+            command: options.command(row.id),
+            quick: options.quick,
+            status: figures.status(),
+            machine: machine.clone(),
+            versions: versions.clone(),
+            figures,
+        };
+        println!("\n{}", report.markdown());
+        report.write(&project::root().join("bench/results"))?;
+        if matches!(report.status, Status::Failed { .. }) {
+            code = ExitCode::FAILURE;
+        }
+    }
+    println!("Written to bench/results.");
+    Ok(code)
+}
+
+/// The rows of these ids; all of them for none.
+fn chosen(ids: &[String]) -> Result<Vec<&'static Row>> {
+    if let Some(unknown) = ids.iter().find(|id| !ROWS.iter().any(|row| row.id == **id)) {
+        let known: Vec<_> = ROWS.iter().map(|row| row.id).collect();
+        bail!("there is no row {unknown}; there are {}", known.join(", "));
+    }
+    Ok(ROWS.iter().filter(|row| ids.is_empty() || ids.iter().any(|id| id == row.id)).collect())
+}
+
+/// The binary to measure: the one that was given, or that of these sources, built
+/// now, since an old one would be measured in silence.
+fn gateway(options: &Options) -> Result<(PathBuf, Built)> {
+    if let Some(program) = &options.gateway {
+        let program = program.canonicalize().context("the program of --gateway can't be found")?;
+        return Ok((program, Built::Elsewhere));
+    }
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // Both packages: with one alone, cargo would choose other features for what they
+    // share, and build all of that again.
+    cargo.args(["build", "--release", "--package", "sluice", "--package", "sluice-bench"]);
+    cargo.current_dir(project::root());
+    // What cargo says of this program would make build scripts run again.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"]
+            .iter()
+            .any(|prefix| text.starts_with(prefix))
+        {
+            cargo.env_remove(&name);
+        }
+    }
+    if !cargo.status().context("can't run cargo")?.success() {
+        bail!("the gateway could not be built");
+    }
+    Ok((std::env::current_exe()?.with_file_name("sluice"), Built::Here))
+}
+
+/// Installs wrk where that is allowed.
+#[expect(clippy::print_stdout, reason = "nothing is installed in silence")]
+fn ensure_wrk() -> Result<()> {
+    // It answers `-v` with an error, but it answers.
+    if Command::new("wrk").arg("-v").output().is_ok() {
+        return Ok(());
+    }
+    if !rustix::process::geteuid().is_root() {
+        bail!("wrk, the load generator, is missing: on Debian, `apt-get install wrk`");
+    }
+    println!("Installing wrk, the load generator");
+    let apt =
+        |arguments: &[&str]| Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive").status();
+    apt(&["update"]).context("wrk, the load generator, is missing, and there is no apt-get to install it with")?;
+    if !apt(&["install", "--yes", "--no-install-recommends", "wrk"])?.success() {
+        bail!("wrk could not be installed: on Debian it is in the package wrk");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_rows_are_chosen_unless_some_are_named() {
+        assert_eq!(chosen(&[]).unwrap().len(), ROWS.len());
+        assert_eq!(chosen(&["2".to_owned()]).unwrap().first().unwrap().id, "2");
+        assert!(chosen(&["11".to_owned()]).is_err());
+    }
+}
