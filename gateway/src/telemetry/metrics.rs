@@ -50,7 +50,7 @@ pub struct Metrics(Arc<Inner>);
 #[derive(Clone)]
 pub struct ModuleMetrics(Arc<Handles>);
 
-/// Status × (no code, or one of the contract).
+/// No code, or one of the contract.
 const CODES: usize = Code::ALL.len() + 1;
 
 const PERMISSIONS: [PermissionKind; 5] = [
@@ -391,6 +391,7 @@ impl Handles {
         Some(slot.get_or_init(|| self.begin(&self.families.executions, &self.execution_labels(status, code))))
     }
 
+    /// A series of a family; one that is nowhere once the version was forgotten.
     fn begin<L: Clone + Hash + Eq>(&self, family: &Family<L, Counter>, labels: &L) -> Counter {
         let forgotten = self.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
         if *forgotten { Counter::default() } else { family.get_or_create_owned(labels) }

@@ -10,3 +10,4 @@
 
 mod structure;
 mod support;
+mod telemetry;
