@@ -15,6 +15,7 @@ use serde::Deserialize;
 use super::failure::{Advised, Usage};
 use super::output::Out;
 use super::problem::Mistake;
+use super::whole_file::WholeFile;
 use crate::model::Digest;
 use crate::registry::{self, Component};
 
@@ -170,14 +171,14 @@ fn artefacts(line: &str, manifest: &Path) -> Vec<PathBuf> {
     if is_ours { message.filenames.into_iter().filter(is_wasm).collect() } else { Vec::new() }
 }
 
-/// Whole or not at all: an upload may read it at this moment.
 fn put(bytes: &[u8], place: &Path) -> io::Result<()> {
-    let folder = place.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    let temporary = tempfile::NamedTempFile::new_in(folder)?;
-    std::fs::write(temporary.path(), bytes)?;
-    temporary.persist(place)?;
-    Ok(())
+    if let Some(folder) = place.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    // An upload may read it at this moment.
+    let mut file = WholeFile::begin(place)?;
+    file.write(bytes)?;
+    file.finish(place)
 }
 
 struct Built<'a> {
@@ -207,7 +208,7 @@ fn report(built: &Built<'_>, out: Out) -> anyhow::Result<()> {
         ("kind", component.kind.as_str().to_owned()),
         ("functions", component.functions.join(", ")),
     ];
-    pairs.extend(component.imports.iter().map(|import| ("import", import.clone())));
+    pairs.extend(imports_told(&component.imports).into_iter().map(|import| ("import", import)));
     pairs.extend(wanted.iter().map(|permission| ("permission", format!("{permission}, if the step calls it"))));
     out.pairs(&pairs)?;
     for warning in &component.warnings {
@@ -216,6 +217,14 @@ fn report(built: &Built<'_>, out: Out) -> anyhow::Result<()> {
     let version = package.version.as_deref().unwrap_or("0.1.0");
     out.note(&format!("\nNext:\n  sluice upload {} --name {} --version {version}", place.display(), package.name));
     Ok(())
+}
+
+/// The imports that say something: every language's runtime brings a dozen of WASI's.
+fn imports_told(imports: &[String]) -> Vec<String> {
+    let (wasi, others): (Vec<_>, Vec<_>) =
+        imports.iter().partition(|import| import.starts_with("wasi:cli/") || import.starts_with("wasi:io/"));
+    let wasi = (!wasi.is_empty()).then(|| format!("{} of wasi:cli and wasi:io (--json names them)", wasi.len()));
+    others.into_iter().cloned().chain(wasi).collect()
 }
 
 /// The permissions without which calls through these imports are denied. An import
@@ -273,6 +282,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let args = Args { dir: folder.path().to_owned(), compiler: Vec::new() };
         assert!(run(&args, Out::for_tests()).unwrap_err().is::<Usage>());
+    }
+
+    #[test]
+    fn what_every_runtime_imports_is_only_counted() {
+        let imports = ["sluice:step/log@0.1.0", "wasi:cli/exit@0.2.6", "wasi:http/types@0.2.6", "wasi:io/poll@0.2.6"];
+        let told = imports_told(&imports.map(str::to_owned));
+        assert_eq!(
+            told,
+            ["sluice:step/log@0.1.0", "wasi:http/types@0.2.6", "2 of wasi:cli and wasi:io (--json names them)"]
+        );
     }
 
     #[test]

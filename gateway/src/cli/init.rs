@@ -53,7 +53,7 @@ pub(super) fn run(args: &Args, out: Out) -> anyhow::Result<()> {
     out.note("  sluice build");
     out.note("  sluice upload             # to a gateway that runs: sluice serve");
     out.note(&format!("  sluice invoke {} --input '{}'", args.name, template::RUST_INPUT));
-    out.note("src/lib.rs is where the step begins.");
+    out.note("src/lib.rs is where the step begins; README.md says the rest.");
     Ok(())
 }
 

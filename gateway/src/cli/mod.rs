@@ -21,6 +21,7 @@ mod problem;
 mod serve;
 mod template;
 mod upload;
+mod whole_file;
 
 #[cfg(test)]
 mod tests;

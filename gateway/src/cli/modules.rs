@@ -5,7 +5,7 @@
 //! `download` leaves under its name has the digest that the gateway promised.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
 use http::header;
@@ -18,6 +18,7 @@ use super::client::{Client, Remote};
 use super::failure::{Advised, Usage};
 use super::output::Out;
 use super::upload::progress_bar;
+use super::whole_file::WholeFile;
 use crate::model::{Digest, ModuleRef};
 
 /// Where modules are below the API.
@@ -240,12 +241,13 @@ pub(super) async fn download(args: Download, out: Out) -> anyhow::Result<()> {
     let promised = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).and_then(digest_of_tag);
     let promised = promised.ok_or_else(|| anyhow!("the answer does not say which digest the module has"))?;
 
-    let mut file = temporary_beside(&args.output)?;
+    let unwritable = || format!("{} can't be written", args.output.display());
+    let mut file = WholeFile::begin(&args.output).with_context(unwritable)?;
     let bar = progress_bar(response.content_length());
     let (mut hasher, mut size) = (Sha256::new(), 0_u64);
     while let Some(chunk) = response.chunk().await.map_err(|error| client.broken(&error))? {
         hasher.update(&chunk);
-        file.write_all(&chunk).with_context(|| format!("{} can't be written", args.output.display()))?;
+        file.write(&chunk).with_context(unwritable)?;
         size += chunk.len() as u64;
         bar.set_position(size);
     }
@@ -255,25 +257,12 @@ pub(super) async fn download(args: Download, out: Out) -> anyhow::Result<()> {
         let message = format!("the bytes that came have the digest {digest}, the module has {promised}");
         return Err(Advised::new(message, "nothing was saved; try again").into());
     }
-    file.as_file().sync_all()?;
-    file.persist(&args.output).with_context(|| format!("{} can't be written", args.output.display()))?;
+    file.finish(&args.output).with_context(unwritable)?;
     if out.is_json() {
         let answer = serde_json::json!({"path": args.output, "sha256": digest, "size_bytes": size});
         return Ok(out.json(answer.to_string().as_bytes())?);
     }
     Ok(out.line(&format!("{}: {}, sha256 {digest}", args.output.display(), BinaryBytes(size)))?)
-}
-
-/// In the same folder, so that the rename is one step; readable like any other new file.
-fn temporary_beside(output: &Path) -> anyhow::Result<tempfile::NamedTempFile> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    tempfile::Builder::new()
-        .prefix(".sluice-")
-        .suffix(".part")
-        .permissions(std::fs::Permissions::from_mode(0o666))
-        .tempfile_in(folder)
-        .with_context(|| format!("{} can't be written", folder.display()))
 }
 
 /// The digest in an `ETag`, with or without `W/` and a `sha256:` or `sha256-` before it.
