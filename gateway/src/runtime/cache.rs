@@ -54,12 +54,12 @@ impl<T: Weigh, E: Clone + Send + Sync + 'static> Cache<T, E> {
         Self { bounds, metrics, inner: Mutex::new(inner) }
     }
 
-    /// The entry, if it is there; it is then the most recently used one.
+    /// The entry, if it is there; it is then the most recently used one. Counts a
+    /// hit only: whoever finds nothing goes on to `get_or_load`, which counts the miss.
     pub fn get(&self, digest: &Digest) -> Option<Arc<T>> {
         let found = self.lock().entries.get(digest).cloned();
-        match found {
-            Some(_) => self.metrics.cache_hit(),
-            None => self.metrics.cache_miss(),
+        if found.is_some() {
+            self.metrics.cache_hit();
         }
         found
     }
@@ -73,15 +73,13 @@ impl<T: Weigh, E: Clone + Send + Sync + 'static> Cache<T, E> {
     where
         F: Future<Output = Result<T, E>> + Send + 'static,
     {
-        if let Some(found) = self.get(&digest) {
-            return Ok(found);
-        }
         let loading = {
             let mut inner = self.lock();
-            // Between the two looks it may have come.
             if let Some(found) = inner.entries.get(&digest) {
+                self.metrics.cache_hit();
                 return Ok(Arc::clone(found));
             }
+            self.metrics.cache_miss();
             match inner.loading.get(&digest) {
                 Some(loading) => loading.clone(),
                 None => {

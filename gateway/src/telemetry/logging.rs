@@ -16,7 +16,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use reqwest::Url;
 use tracing::{Dispatch, Subscriber};
-use tracing_subscriber::filter::{EnvFilter, FilterExt, LevelFilter, filter_fn};
+use tracing_subscriber::filter::{EnvFilter, FilterExt, filter_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
@@ -25,6 +25,10 @@ use crate::config::{self, LogFormat};
 
 /// The variable that says which log lines are written, as `tracing-subscriber` has it.
 const FILTER_VARIABLE: &str = "SLUICE_LOG";
+
+/// Without it. Guests' lines are in the executions' records; here they would fill
+/// an operator's log with what any caller may choose.
+const FILTER_DEFAULT: &str = "info,sluice::guest=off";
 
 /// One export, with its retries; also what a stop waits for at most. A receiver
 /// that takes longer is one that does not answer.
@@ -89,6 +93,17 @@ pub fn build(config: &config::Telemetry) -> Result<(Dispatch, Guard), Error> {
     Ok((Dispatch::new(subscriber), Guard { provider }))
 }
 
+fn line_filter() -> Result<EnvFilter, Error> {
+    let unset = std::env::var_os(FILTER_VARIABLE).is_none_or(|value| value.is_empty());
+    let builder = EnvFilter::builder();
+    let filter = if unset {
+        builder.parse(FILTER_DEFAULT).map_err(Into::into)
+    } else {
+        builder.with_env_var(FILTER_VARIABLE).try_from_env()
+    };
+    filter.map_err(Error::Filter)
+}
+
 fn lines<S>(format: LogFormat) -> Result<Box<dyn Layer<S> + Send + Sync>, Error>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -98,12 +113,7 @@ where
         LogFormat::Text => true,
         LogFormat::Json => false,
     };
-    let filter = EnvFilter::builder()
-        .with_env_var(FILTER_VARIABLE)
-        .with_default_directive(LevelFilter::INFO.into())
-        .from_env()
-        .map_err(Error::Filter)?
-        .and(filter_fn(|metadata| metadata.target() != otlp::TARGET));
+    let filter = line_filter()?.and(filter_fn(|metadata| metadata.target() != otlp::TARGET));
     let layer = tracing_subscriber::fmt::layer().with_writer(stderr);
     if text {
         // Colours are for eyes: not in a file, and not where NO_COLOR asks for none.

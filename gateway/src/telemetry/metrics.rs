@@ -180,7 +180,7 @@ impl Families {
         let bytes = self.cache_bytes.clone();
         registry.register_with_unit("module_cache", "Compiled code in the cache", Unit::Bytes, bytes);
         registry.register("module_cache_hits", "Components that were found in the cache", self.cache_hits.clone());
-        let help = "Components that were not in the cache";
+        let help = "Components that were not in the cache, those of uploads among them";
         registry.register("module_cache_misses", help, self.cache_misses.clone());
         let load = self.load_duration.clone();
         let help = "Time from a cache miss to code that can run";
@@ -275,9 +275,9 @@ impl Metrics {
         self.0.families.cache_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
-    /// Instances that run now.
-    pub fn instances(&self, running: i64) {
-        self.0.families.instances.set(running);
+    /// So many instances more run now; less when negative.
+    pub fn instances(&self, change: i64) {
+        self.0.families.instances.inc_by(change);
     }
 
     /// A component was compiled.
