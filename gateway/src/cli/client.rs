@@ -120,6 +120,9 @@ impl Error {
     /// What to do about it.
     pub(super) fn advice(&self) -> Vec<String> {
         let advice = match self {
+            Self::Unreachable { reason, .. } if reason.contains("certificate") => {
+                "it runs, but this machine does not trust it: SSL_CERT_FILE names the certificate of the authority that signed its own"
+            }
             Self::Unreachable { .. } => {
                 "is it running? `sluice serve` starts a gateway; another is named with --server or SLUICE_SERVER"
             }
@@ -347,6 +350,16 @@ mod tests {
         for remote in ["http://10.0.0.1", "http://localhost.example", "http://[fe80::1]", "http://128.0.0.1"] {
             assert!(!is_loopback(&Url::parse(remote).unwrap()), "{remote}");
         }
+    }
+
+    #[test]
+    fn a_gateway_that_is_not_trusted_is_not_told_to_be_down() {
+        let advice = |reason: &str| {
+            let url = Url::parse("https://h/").unwrap();
+            Error::Unreachable { url, reason: reason.to_owned() }.advice()
+        };
+        assert!(advice("invalid peer certificate: UnknownIssuer")[0].contains("SSL_CERT_FILE"));
+        assert!(advice("Connection refused (os error 111)")[0].contains("sluice serve"));
     }
 
     #[test]

@@ -247,7 +247,7 @@ fn settings() -> impl Strategy<Value = Vec<(&'static str, &'static str, String)>
         .prop_map(|(all, kept)| kept.into_iter().map(|index| all[index].clone()).collect())
 }
 
-fn as_toml<'a>(lines: impl Iterator<Item = (&'a str, String)> + Clone) -> String {
+fn as_toml<'a>(lines: &(impl Iterator<Item = (&'a str, String)> + Clone)) -> String {
     let mut sections: Vec<&str> = lines.clone().map(|(section, _)| section).collect();
     sections.sort_unstable();
     sections.dedup();
@@ -274,9 +274,9 @@ proptest! {
             Wrong::File(..) => None,
             Wrong::Variable(name, value, _) => Some((*name, *value)),
         }).collect();
-        let reported = report(&as_toml(lines), &env);
+        let reported = report(&as_toml(&lines), &env);
         prop_assert_eq!(reported.len(), wrong.len(), "{:#?}", reported);
-        for (Wrong::File(.., path) | Wrong::Variable(.., path)) in wrong {
+        for Wrong::File(.., path) | Wrong::Variable(.., path) in wrong {
             let found = reported.iter().filter(|line| line.contains(&format!(": {path}: "))).count();
             prop_assert_eq!(found, 1, "{} in {:#?}", path, reported);
         }
@@ -285,7 +285,7 @@ proptest! {
     #[test]
     fn what_is_printed_loads_to_the_same_configuration(settings in settings()) {
         let lines = settings.iter().map(|(section, key, value)| (*section, format!("{key} = {value}")));
-        let config = load(&as_toml(lines), &[]).unwrap();
+        let config = load(&as_toml(&lines), &[]).unwrap();
         prop_assert_eq!(load(&config.print(), &[]).unwrap(), config);
     }
 
@@ -298,7 +298,7 @@ proptest! {
             (format!("SLUICE__{}__{}", section.to_uppercase(), key.to_uppercase()), text)
         }).collect();
         let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        prop_assert_eq!(load("", &env).unwrap(), load(&as_toml(lines), &[]).unwrap());
+        prop_assert_eq!(load("", &env).unwrap(), load(&as_toml(&lines), &[]).unwrap());
     }
 
     #[test]

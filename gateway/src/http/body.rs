@@ -3,7 +3,7 @@
 //! Owns how much is read and for how long. Does not own what is in it.
 //! Invariants: no more than the bound is ever kept; a body that says that it is
 //! larger is refused before a byte of it is read; a sender that is slower than
-//! [`BYTES_PER_EXTRA_SECOND`] a second runs out of time.
+//! `BYTES_PER_EXTRA_SECOND` runs out of time.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

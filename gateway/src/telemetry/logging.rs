@@ -78,19 +78,25 @@ pub fn init(config: &config::Telemetry) -> Result<Guard, Error> {
 /// The subscriber of this configuration, not set: for tests, which set it for
 /// a scope by `tracing::dispatcher::with_default`.
 pub fn build(config: &config::Telemetry) -> Result<(Dispatch, Guard), Error> {
-    let provider = config.otlp_endpoint.as_deref().map(exporter).transpose()?;
-    let spans = provider.as_ref().map(|provider| {
-        tracing_opentelemetry::layer()
-            .with_tracer(provider.tracer("sluice"))
-            .with_level(false)
-            .with_location(false)
-            .with_target(false)
-            .with_threads(false)
-            .with_tracked_inactivity(false)
-            .with_filter(filter_fn(|metadata| metadata.is_span() && metadata.target() == otlp::TARGET))
-    });
-    let subscriber = tracing_subscriber::registry().with(lines(config.log_format)?).with(spans);
-    Ok((Dispatch::new(subscriber), Guard { provider }))
+    let subscriber = tracing_subscriber::registry().with(lines(config.log_format)?);
+    // Not an `Option` of a layer: an absent one has no filter, and so would
+    // make every span of every library.
+    let Some(endpoint) = config.otlp_endpoint.as_deref() else {
+        return Ok((Dispatch::new(subscriber), Guard::default()));
+    };
+    let provider = exporter(endpoint)?;
+    let spans = tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer("sluice"))
+        .with_level(false)
+        .with_location(false)
+        .with_target(false)
+        .with_threads(false)
+        .with_tracked_inactivity(false)
+        .with_filter(
+            filter_fn(|metadata| metadata.is_span() && metadata.target() == otlp::TARGET)
+                .with_max_level_hint(LevelFilter::INFO),
+        );
+    Ok((Dispatch::new(subscriber.with(spans)), Guard { provider: Some(provider) }))
 }
 
 fn line_filter() -> Result<EnvFilter, Error> {
@@ -113,7 +119,10 @@ where
         LogFormat::Text => true,
         LogFormat::Json => false,
     };
-    let filter = line_filter()?.and(filter_fn(|metadata| metadata.target() != otlp::TARGET));
+    let filter = line_filter()?
+        // Without a hint here, `and` would give none, and every `trace!` of
+        // every library would be looked at.
+        .and(filter_fn(|metadata| metadata.target() != otlp::TARGET).with_max_level_hint(LevelFilter::TRACE));
     let layer = tracing_subscriber::fmt::layer().with_writer(stderr);
     if text {
         // Colours are for eyes: not in a file, and not where NO_COLOR asks for none.
@@ -189,7 +198,27 @@ fn decoded(text: &str) -> std::borrow::Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use super::traces_url;
+    use tracing::{Level, dispatcher, enabled};
+
+    use super::{build, otlp, traces_url};
+    use crate::config;
+
+    #[test]
+    fn lines_from_info_up_are_written_with_and_without_a_receiver() {
+        for otlp_endpoint in [None, Some("http://127.0.0.1:9".to_owned())] {
+            let traced = otlp_endpoint.is_some();
+            let (subscriber, guard) =
+                build(&config::Telemetry { otlp_endpoint, ..config::Telemetry::default() }).unwrap();
+            dispatcher::with_default(&subscriber, || {
+                assert!(enabled!(Level::WARN) && enabled!(Level::INFO));
+                assert!(!enabled!(Level::DEBUG));
+                let span = tracing::info_span!(target: otlp::TARGET, "request");
+                assert_eq!(span.is_disabled(), !traced);
+                assert!(tracing::trace_span!("other").is_disabled());
+            });
+            guard.shutdown();
+        }
+    }
 
     #[test]
     fn the_path_to_traces_follows_the_base_url() {

@@ -306,6 +306,10 @@ impl Metrics {
 
 impl ModuleMetrics {
     /// An execution ended.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is one number of the record, and a struct would only name them again"
+    )]
     pub fn execution_ended(
         &self,
         status: Status,
