@@ -218,12 +218,7 @@ impl Parts {
         }
     }
 
-    fn services(
-        &self,
-        keys: http::auth::SharedKeys,
-        config: Arc<Config>,
-        readiness: api::Readiness,
-    ) -> api::Services {
+    fn services(&self, keys: http::auth::SharedKeys, config: Arc<Config>, readiness: api::Readiness) -> api::Services {
         api::Services {
             registry: Arc::clone(&self.registry),
             store: Arc::clone(&self.store),

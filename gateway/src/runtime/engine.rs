@@ -104,14 +104,17 @@ fn config(slots: u32, metering: Metering) -> Config {
 fn pool(slots: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
-        .total_core_instances(slots.saturating_mul(CORE_INSTANCES_PER_SLOT))
+        // A pool of few slots has room for one component of any size that is taken.
+        // Memories are the exception, since each reserves its addresses: a component
+        // that needs more of them than there are is refused at upload.
+        .total_core_instances(slots.saturating_mul(CORE_INSTANCES_PER_SLOT).max(CORE_INSTANCES_PER_COMPONENT_MAX))
         .total_memories(slots)
-        .total_tables(slots.saturating_mul(TABLES_PER_SLOT))
+        .total_tables(slots.saturating_mul(TABLES_PER_SLOT).max(TABLES_PER_COMPONENT_MAX))
         .total_stacks(slots)
         .max_core_instance_size(CORE_INSTANCE_BYTES_MAX)
         .max_component_instance_size(COMPONENT_INSTANCE_BYTES_MAX)
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
-        .max_memories_per_component(MEMORIES_PER_COMPONENT_MAX)
+        .max_memories_per_component(MEMORIES_PER_COMPONENT_MAX.min(slots))
         .max_tables_per_component(TABLES_PER_COMPONENT_MAX)
         .table_elements(TABLE_ELEMENTS_MAX)
         .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT_BYTES)

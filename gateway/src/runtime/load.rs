@@ -197,25 +197,21 @@ impl Loader {
         })?;
         self.metrics.compiled(started.elapsed().as_secs_f64());
         self.blocking(move |artifacts| artifacts.store(digest, &compiled)).await?;
-        match self.mapped(digest).await {
-            Ok(Some(artifact)) => Ok(artifact),
+        let mapped = match self.read(digest).await? {
+            Ok(Some((component, bytes))) => self.link(&component, bytes),
             Ok(None) => Err(LoadError::Failed("the artefact vanished".to_owned())),
-            Err(error) => {
-                // What can't be linked will not be asked for again.
-                self.forget(digest).await;
-                Err(error)
-            }
+            Err(error) => Err(not_taken(&error)),
+        };
+        if mapped.is_err() {
+            // What can't be linked will not be asked for again.
+            self.forget(digest).await;
         }
+        mapped
     }
 
     /// The component from this machine's artefacts, if it is there and whole.
     async fn mapped(&self, digest: Digest) -> Result<Option<Artifact>, LoadError> {
-        let engine = self.engine.clone();
-        let artifacts = Arc::clone(&self.artifacts);
-        let loaded = tokio::task::spawn_blocking(move || artifacts.load(&engine, digest))
-            .await
-            .map_err(|error| LoadError::Failed(error.to_string()))?;
-        match loaded {
+        match self.read(digest).await? {
             Ok(Some((component, bytes))) => self.link(&component, bytes).map(Some),
             Ok(None) => Ok(None),
             // Both are gone from the disk by now; compiling again mends them.
@@ -230,6 +226,14 @@ impl Loader {
             }
             Err(error @ artifact::Error::Disk { .. }) => Err(LoadError::Failed(with_source(&error))),
         }
+    }
+
+    /// The artefact as the disk has it.
+    async fn read(&self, digest: Digest) -> Result<Result<Option<(Component, u64)>, artifact::Error>, LoadError> {
+        let engine = self.engine.clone();
+        let artifacts = Arc::clone(&self.artifacts);
+        let read = tokio::task::spawn_blocking(move || artifacts.load(&engine, digest)).await;
+        read.map_err(|error| LoadError::Failed(error.to_string()))
     }
 
     fn link(&self, component: &Component, bytes: u64) -> Result<Artifact, LoadError> {
@@ -255,6 +259,17 @@ impl Loader {
             .await
             .map_err(|error| LoadError::Failed(error.to_string()))?
             .map_err(|error| LoadError::Failed(with_source(&error)))
+    }
+}
+
+/// Why an artefact that was made a moment ago is of no use. wasmtime compares a
+/// component with the pool only when it maps it: too many memories, too large a table.
+fn not_taken(error: &artifact::Error) -> LoadError {
+    match error {
+        artifact::Error::Unusable(_, error) if !error.chain().any(<dyn std::error::Error>::is::<std::io::Error>) => {
+            LoadError::Rejected(format!("no instance of this gateway has room for it: {error:#}"))
+        }
+        error => LoadError::Failed(with_source(error)),
     }
 }
 

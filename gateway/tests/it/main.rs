@@ -9,6 +9,14 @@
     reason = "a test fails by panicking, and clippy.toml knows only functions that are tests themselves"
 )]
 
+mod bad_components;
+mod bad_uploads;
+mod crash;
+mod modules;
+mod neighbours;
+mod process;
+mod raw_http;
+mod restart;
 mod structure;
 mod support;
 mod telemetry;

@@ -49,9 +49,9 @@ pub(super) fn of(id: ExecutionId, execution: &Execution) -> Result<Response<Body
             let data = execution.data.as_ref();
             Ok(completed(id, (output, next.as_deref(), data), execution.usage))
         }
-        Ok(Outcome::Invalid(errors)) => Err(Problem::new(Code::InvalidData, invalid_detail(errors.len()))
-            .errors(errors.clone())
-            .execution_id(id)),
+        Ok(Outcome::Invalid(errors)) => {
+            Err(Problem::new(Code::InvalidData, invalid_detail(errors.len())).errors(errors.clone()).execution_id(id))
+        }
         Ok(Outcome::Failed(failure)) => Err(Problem::new(Code::StepFailed, failed_detail(failure))
             .failure(JsonText::from_value(&serde_json::to_value(failure).unwrap_or_default()))
             .execution_id(id)),
@@ -107,7 +107,11 @@ fn json(value: &impl Serialize) -> Response<Body> {
 }
 
 pub(super) fn invalid_detail(errors: usize) -> String {
-    if errors == 1 { "the step found a mistake in the data".to_owned() } else { format!("the step found {errors} mistakes in the data") }
+    if errors == 1 {
+        "the step found a mistake in the data".to_owned()
+    } else {
+        format!("the step found {errors} mistakes in the data")
+    }
 }
 
 pub(super) fn failed_detail(failure: &StepFailure) -> String {

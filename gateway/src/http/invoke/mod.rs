@@ -202,7 +202,9 @@ fn require_function(revision: &Revision, function: &str) -> Result<(), Problem> 
 
 fn prefers_async(headers: &http::HeaderMap) -> bool {
     let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
-    preferences.flat_map(|value| value.split(',')).any(|preference| preference.trim().eq_ignore_ascii_case("respond-async"))
+    preferences
+        .flat_map(|value| value.split(','))
+        .any(|preference| preference.trim().eq_ignore_ascii_case("respond-async"))
 }
 
 /// The answer where nothing was run.

@@ -28,7 +28,11 @@ pub(super) fn function(query: Option<&str>) -> Result<String, Problem> {
             errors.push(FieldError::new("function", "malformed", "the name of a function is wanted"));
         }
     }
-    if errors.is_empty() { Ok(function.unwrap_or(DEFAULT_FUNCTION).to_owned()) } else { Err(Problem::malformed(errors)) }
+    if errors.is_empty() {
+        Ok(function.unwrap_or(DEFAULT_FUNCTION).to_owned())
+    } else {
+        Err(Problem::malformed(errors))
+    }
 }
 
 /// A body is JSON; one that doesn't say what it is, is taken for it.
@@ -60,7 +64,8 @@ mod tests {
 
     #[test]
     fn a_body_that_says_it_is_something_else_is_refused() {
-        let headers = |value: &'static str| HeaderMap::from_iter([(header::CONTENT_TYPE, http::HeaderValue::from_static(value))]);
+        let headers =
+            |value: &'static str| HeaderMap::from_iter([(header::CONTENT_TYPE, http::HeaderValue::from_static(value))]);
         assert!(require_json(&HeaderMap::new()).is_ok());
         for value in ["application/json", "Application/JSON; charset=utf-8", "application/vnd.acme+json"] {
             assert!(require_json(&headers(value)).is_ok(), "{value}");

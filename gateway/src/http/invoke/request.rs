@@ -237,10 +237,14 @@ mod tests {
     #[test]
     fn all_mistakes_are_told_at_once() {
         assert_eq!(
-            refused(r#"{"x": 1, "data": [], "env": {"A": 1, "B=": "b"}, "limits": {"fuel": -1, "memory": 5}, "input": 1e400}"#),
+            refused(
+                r#"{"x": 1, "data": [], "env": {"A": 1, "B=": "b"}, "limits": {"fuel": -1, "memory": 5}, "input": 1e400}"#
+            ),
             (
                 Code::BadRequest,
-                ["/x", "/input", "/data", "/env/A", "/env/B=", "/limits/fuel", "/limits/memory"].map(str::to_owned).to_vec()
+                ["/x", "/input", "/data", "/env/A", "/env/B=", "/limits/fuel", "/limits/memory"]
+                    .map(str::to_owned)
+                    .to_vec()
             )
         );
     }

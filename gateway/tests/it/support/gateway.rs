@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use sluice::app::{App, Stopped};
 use sluice::config::Config;
 
+use super::Files;
+
 /// How long a test waits for what is promised within a second.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -52,6 +54,27 @@ impl TestGateway {
         let key = std::fs::read_to_string(folder.path().join("admin.key")).unwrap().trim().to_owned();
         let base = format!("http://{}", app.address());
         Self { app: Some(app), folder, base, key, client: client() }
+    }
+
+    /// One that serves in another process.
+    pub fn attached(folder: Arc<tempfile::TempDir>, address: &str) -> Self {
+        let key = std::fs::read_to_string(folder.path().join("admin.key")).unwrap().trim().to_owned();
+        Self { app: None, folder, base: format!("http://{address}"), key, client: client() }
+    }
+
+    /// What is stored in its data folder now.
+    pub fn files(&self) -> Files {
+        Files::of(self.folder.path())
+    }
+
+    /// What all series of a metric add up to; 0 where there are none.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").await.expect_status(200);
+        let text = String::from_utf8(text.body.to_vec()).unwrap();
+        let samples = text
+            .lines()
+            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ') || rest.starts_with('{')));
+        samples.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
     }
 
     /// With a guest uploaded under its own name, version 1.0.0.
