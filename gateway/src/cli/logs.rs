@@ -34,9 +34,9 @@ const EXECUTIONS: [&str; 2] = ["wasm", "executions"];
 
 /// Whose log.
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("whose").required(true).args(["execution", "follow"]))]
 pub(super) struct Args {
     /// The execution's id, as an invoke and its errors show it.
-    #[arg(required_unless_present = "follow", conflicts_with = "follow")]
     execution: Option<ExecutionId>,
     /// Print what executions of a module log from now on, until Ctrl-C.
     #[arg(long, value_name = "MODULE")]
@@ -306,7 +306,14 @@ fn print(entry: &Entry, out: Out) -> Result<(), output::Error> {
 
 fn headline(entry: &Entry) -> String {
     let took = entry.duration_us.map(|us| format!(" in {}", duration(us))).unwrap_or_default();
-    format!(" {} {}@{} {}{took} {}", time(entry.started_at), entry.module, entry.version, entry.function, entry.execution_id)
+    format!(
+        " {} {}@{} {}{took} {}",
+        time(entry.started_at),
+        entry.module,
+        entry.version,
+        entry.function,
+        entry.execution_id
+    )
 }
 
 /// To the millisecond, so that the columns after it stand below each other.

@@ -142,7 +142,11 @@ pub(super) async fn list(args: List, out: Out) -> anyhow::Result<()> {
     let page: Page<View> = answer.read()?;
     let rows: Vec<_> = page.items.iter().map(View::row).collect();
     if rows.is_empty() {
-        out.note(if page.total == 0 { "no modules yet; `sluice upload` stores one" } else { "no modules on this page" });
+        out.note(if page.total == 0 {
+            "no modules yet; `sluice upload` stores one"
+        } else {
+            "no modules on this page"
+        });
     } else {
         out.table(&["NAME", "VERSION", "KIND", "SIZE", "FUNCTIONS", "CREATED"], &rows)?;
     }

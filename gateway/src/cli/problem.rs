@@ -160,7 +160,10 @@ mod tests {
         };
         assert_eq!(headline(404, "There is no such thing", "there is no module a"), "there is no module a");
         assert_eq!(headline(502, "The step trapped", "unreachable"), "The step trapped: unreachable");
-        assert_eq!(headline(502, "The step failed", "the step failed in its own way"), "the step failed in its own way");
+        assert_eq!(
+            headline(502, "The step failed", "the step failed in its own way"),
+            "the step failed in its own way"
+        );
         assert_eq!(headline(500, "Something went wrong here", ""), "Something went wrong here");
         let one = rendered(
             r#"{"status":400,"code":"bad-request","detail":"/limits: too high",

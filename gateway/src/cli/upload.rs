@@ -123,7 +123,8 @@ fn built(package: &Package, dir: &Path) -> anyhow::Result<PathBuf> {
 }
 
 fn default_name(package: Option<&Package>) -> anyhow::Result<ModuleName> {
-    let package = package.ok_or_else(|| Usage("a file needs --name and --version; a step's folder has both".to_owned()))?;
+    let package =
+        package.ok_or_else(|| Usage("a file needs --name and --version; a step's folder has both".to_owned()))?;
     let bad =
         |error| Usage(format!("the package's name {} will not do: {error}; give another with --name", package.name));
     Ok(package.name.parse().map_err(bad)?)

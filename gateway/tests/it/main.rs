@@ -11,7 +11,10 @@
 
 mod bad_components;
 mod bad_uploads;
+mod command_line;
 mod crash;
+mod log_lines;
+mod metrics;
 mod modules;
 mod neighbours;
 mod process;
@@ -20,3 +23,4 @@ mod restart;
 mod structure;
 mod support;
 mod telemetry;
+mod traces;
