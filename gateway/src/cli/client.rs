@@ -32,13 +32,13 @@ const EXCERPT_LENGTH: usize = 200;
 #[command(next_help_heading = "Gateway")]
 pub(super) struct Remote {
     /// The gateway's address.
-    #[arg(long, value_name = "URL", env = "SLUICE_SERVER", default_value = "http://127.0.0.1:8080", value_parser = parse_server)]
+    #[arg(long, value_name = "URL", env = "SLUICE_SERVER", hide_env_values = true, default_value = "http://127.0.0.1:8080", value_parser = parse_server)]
     server: Url,
     /// The API key; without one, `admin.key` of the data folder is used.
     #[arg(long, env = "SLUICE_KEY", hide_env_values = true)]
     key: Option<String>,
     /// The gateway's data folder, where its admin key is; ./data, or the nearest one above, unless given.
-    #[arg(long, value_name = "DIR", env = "SLUICE_DATA_DIR")]
+    #[arg(long, value_name = "DIR", env = "SLUICE_DATA_DIR", hide_env_values = true)]
     data_dir: Option<PathBuf>,
     /// Do not warn when the key is sent unencrypted over a network.
     #[arg(long)]

@@ -103,6 +103,16 @@ async fn a_version_that_is_taken_is_refused_with_the_flag_that_helps() {
 }
 
 #[tokio::test]
+async fn a_list_of_several_pages_says_where_the_next_is_while_there_is_one() {
+    let author = Author::with(TestGateway::start().await.module("echo").await.module("trap").await);
+    let page = async |number: &str| author.run(&["list", "--limit", "1", "--page", number]).await.done();
+    assert_eq!(page("1").await.says(&["1 to 1 of 2; the next are on --page 2"]).stdout.lines().count(), 1);
+    assert_eq!(page("2").await.stderr, "2 to 2 of 2\n");
+    assert_eq!(page("3").await.stderr, "no modules on this page\n");
+    author.run(&["list", "--limit", "0"]).await.failed().says(&["limit"]);
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_named() {
     let author = Author::with(TestGateway::start().await.module("echo").await);
     author.run(&["show", "eccho"]).await.failed().says(&["there is no module eccho", "sluice list"]);
