@@ -153,7 +153,8 @@ pub(super) async fn list(args: List, out: Out) -> anyhow::Result<()> {
     let before = u64::from(args.page.saturating_sub(1)) * u64::from(args.limit);
     let shown = before.saturating_add(rows.len() as u64);
     if !rows.is_empty() && (shown < page.total || args.page > 1) {
-        let next = if shown < page.total { format!("; the next are on --page {}", args.page + 1) } else { String::new() };
+        let next =
+            if shown < page.total { format!("; the next are on --page {}", args.page + 1) } else { String::new() };
         out.note(&format!("{} to {shown} of {}{next}", before + 1, page.total));
     }
     Ok(())

@@ -3,8 +3,6 @@
 //! `log` is not among the generated interfaces: `host::log` links it by hand,
 //! because its strings must not be copied before their size is known.
 
-#![expect(clippy::pedantic, reason = "generated")]
-
 wasmtime::component::bindgen!({
     path: "../wit",
     inline: "

@@ -54,14 +54,9 @@ impl<T: Weigh, E: Clone + Send + Sync + 'static> Cache<T, E> {
         Self { bounds, metrics, inner: Mutex::new(inner) }
     }
 
-    /// The entry, if it is there; it is then the most recently used one. Counts a
-    /// hit only: whoever finds nothing goes on to `get_or_load`, which counts the miss.
+    /// The entry, if it is there; it is then the most recently used one.
     pub fn get(&self, digest: &Digest) -> Option<Arc<T>> {
-        let found = self.lock().entries.get(digest).cloned();
-        if found.is_some() {
-            self.metrics.cache_hit();
-        }
-        found
+        self.lock().entries.get(digest).cloned()
     }
 
     /// The entry, or what `load` makes, in a task of its own: whoever is cancelled
@@ -76,10 +71,8 @@ impl<T: Weigh, E: Clone + Send + Sync + 'static> Cache<T, E> {
         let loading = {
             let mut inner = self.lock();
             if let Some(found) = inner.entries.get(&digest) {
-                self.metrics.cache_hit();
                 return Ok(Arc::clone(found));
             }
-            self.metrics.cache_miss();
             match inner.loading.get(&digest) {
                 Some(loading) => loading.clone(),
                 None => {

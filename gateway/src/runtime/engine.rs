@@ -104,9 +104,8 @@ fn config(slots: u32, metering: Metering) -> Config {
 fn pool(slots: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
-        // A pool of few slots has room for one component of any size that is taken.
-        // Memories are the exception, since each reserves its addresses: a component
-        // that needs more of them than there are is refused at upload.
+        // Instances and tables cost next to nothing until they are used, so even the
+        // smallest pool has room for the largest component.
         .total_core_instances(slots.saturating_mul(CORE_INSTANCES_PER_SLOT).max(CORE_INSTANCES_PER_COMPONENT_MAX))
         .total_memories(slots)
         .total_tables(slots.saturating_mul(TABLES_PER_SLOT).max(TABLES_PER_COMPONENT_MAX))
@@ -114,8 +113,11 @@ fn pool(slots: u32) -> PoolingAllocationConfig {
         .max_core_instance_size(CORE_INSTANCE_BYTES_MAX)
         .max_component_instance_size(COMPONENT_INSTANCE_BYTES_MAX)
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
-        .max_memories_per_component(MEMORIES_PER_COMPONENT_MAX.min(slots))
+        .max_memories_per_component(MEMORIES_PER_COMPONENT_MAX)
         .max_tables_per_component(TABLES_PER_COMPONENT_MAX)
+        // One core module may have them all; what they hold together is limited anyway.
+        .max_memories_per_module(MEMORIES_PER_COMPONENT_MAX)
+        .max_tables_per_module(TABLES_PER_COMPONENT_MAX)
         .table_elements(TABLE_ELEMENTS_MAX)
         .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT_BYTES)
         .table_keep_resident(TABLE_KEEP_RESIDENT_BYTES)
@@ -123,6 +125,9 @@ fn pool(slots: u32) -> PoolingAllocationConfig {
         // It looks at present pages only: one that is swapped out or being migrated
         // at that moment would reach the next instance dirty.
         .pagemap_scan(Enabled::No);
+    // Each memory of the pool reserves its addresses, so there are no more than slots.
+    // A component that needs more of them is refused at upload, not at every call.
+    pool.max_memories_per_component(MEMORIES_PER_COMPONENT_MAX.min(slots));
     pool
 }
 

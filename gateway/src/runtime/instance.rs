@@ -13,14 +13,15 @@ use super::limits::LimitReached;
 use super::state::State;
 use super::{Bounds, Call, Execution, Failure, Ready, Usage, outcome};
 use crate::error::Code;
+use crate::model::EffectiveLimits;
 
 /// Live component-model handles a guest may have; real ones have a few hundred.
 const HANDLES_MAX: usize = 10_000;
 
-/// What a guest may hand over in one host call beyond its output bound, and what
-/// an output may exceed its bound by before its exact size is no longer told:
-/// strings that share the same memory could else fill the host's.
-const COPY_BYTES_SLACK: usize = 16 * 1024 * 1024;
+/// What a guest may hand over in one call beyond all of its memory: strings that
+/// share the same memory could else fill the host's, while none that don't ever
+/// reach it. The slack is what lists are larger on the host's side.
+const COPY_BYTES_SLACK: u64 = 16 * 1024 * 1024;
 
 /// How wasmtime words the error of that bound; its type is private. A test keeps
 /// this true.
@@ -56,10 +57,10 @@ pub(super) async fn run(engine: &Engine, ready: &Ready, call: Call, bounds: &Bou
 }
 
 fn store(engine: &Engine, call: Call, bounds: &Bounds, deadline: Instant) -> Store<State> {
-    let fuel = call.limits.fuel;
+    let limits = call.limits;
     let mut store = Store::new(engine, State::new(call, bounds, deadline));
     store.limiter(|state| &mut state.memory);
-    if let Some(fuel) = fuel {
+    if let Some(fuel) = limits.fuel {
         // Fails only on an engine that doesn't meter, and then there is no bound to set.
         let _ = store.set_fuel(fuel);
     }
@@ -73,10 +74,14 @@ fn store(engine: &Engine, call: Call, bounds: &Bounds, deadline: Instant) -> Sto
         // slot, and starves its neighbours; tokio's goes to the end of the queue.
         Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
     });
-    let copy_bytes = usize::try_from(bounds.output_bytes).unwrap_or(usize::MAX);
-    store.set_hostcall_fuel(copy_bytes.saturating_add(COPY_BYTES_SLACK));
+    store.set_hostcall_fuel(usize::try_from(copy_bytes_max(&limits, bounds)).unwrap_or(usize::MAX));
     store.set_max_component_handles(HANDLES_MAX);
     store
+}
+
+/// What a guest may hand to the host in one call, and return.
+fn copy_bytes_max(limits: &EffectiveLimits, bounds: &Bounds) -> u64 {
+    limits.memory_bytes.max(bounds.output_bytes).saturating_add(COPY_BYTES_SLACK)
 }
 
 async fn invoke(store: &mut Store<State>, ready: &Ready) -> wasmtime::Result<wit::Outcome> {
@@ -88,12 +93,7 @@ async fn invoke(store: &mut Store<State>, ready: &Ready) -> wasmtime::Result<wit
 }
 
 /// The error of the contract for what ended the call.
-fn classify(
-    error: &wasmtime::Error,
-    limits: &crate::model::EffectiveLimits,
-    usage: &Usage,
-    bounds: &Bounds,
-) -> Failure {
+fn classify(error: &wasmtime::Error, limits: &EffectiveLimits, usage: &Usage, bounds: &Bounds) -> Failure {
     match error.downcast_ref::<LimitReached>() {
         Some(LimitReached::Memory { limit, used }) => {
             return Failure {
@@ -121,11 +121,11 @@ fn classify(
         },
         Some(Trap::Interrupt) => timed_out(limits.timeout_ms, usage),
         Some(trap) => trapped(&trap.to_string()),
-        None => unclassified(error, bounds),
+        None => unclassified(error, limits, bounds),
     }
 }
 
-fn unclassified(error: &wasmtime::Error, bounds: &Bounds) -> Failure {
+fn unclassified(error: &wasmtime::Error, limits: &EffectiveLimits, bounds: &Bounds) -> Failure {
     if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
         return trapped(&format!("the step exited with status {}", exit.0));
     }
@@ -137,7 +137,7 @@ fn unclassified(error: &wasmtime::Error, bounds: &Bounds) -> Failure {
     }
     let text = format!("{error:#}");
     if text.contains(COPY_LIMIT_MESSAGE) {
-        let used = bounds.output_bytes.saturating_add(COPY_BYTES_SLACK as u64);
+        let used = copy_bytes_max(limits, bounds);
         return Failure {
             code: Code::OutputTooLarge,
             message: format!("more than {used} bytes were handed to the host at once"),

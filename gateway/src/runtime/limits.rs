@@ -20,33 +20,32 @@ pub(super) enum LimitReached {
 /// wasmtime stores a pointer for each table element.
 const TABLE_ELEMENT_BYTES: u64 = size_of::<usize>() as u64;
 
-/// Sums all memories and tables of one store.
+/// Sums all memories and tables of one store, in bytes.
 #[derive(Debug)]
 pub(super) struct MemoryLimiter {
-    limit_bytes: u64,
-    used_bytes: u64,
-    peak_bytes: u64,
+    limit: u64,
+    used: u64,
 }
 
 impl MemoryLimiter {
-    pub(super) const fn new(limit_bytes: u64) -> Self {
-        Self { limit_bytes, used_bytes: 0, peak_bytes: 0 }
+    pub(super) const fn new(limit: u64) -> Self {
+        Self { limit, used: 0 }
     }
 
-    /// The most that was used at once.
+    /// The most that was used at once, which is what is used now: neither memories nor
+    /// tables shrink.
     pub(super) const fn peak_bytes(&self) -> u64 {
-        self.peak_bytes
+        self.used
     }
 
     fn grow(&mut self, current_bytes: u64, desired_bytes: u64) -> wasmtime::Result<bool> {
-        let used = self.used_bytes.saturating_add(desired_bytes.saturating_sub(current_bytes));
-        if used > self.limit_bytes {
+        let used = self.used.saturating_add(desired_bytes.saturating_sub(current_bytes));
+        if used > self.limit {
             // An error ends the execution at once; `false` would let a guest go on
             // with an allocator that failed, and most report that as a mere trap.
-            return Err(LimitReached::Memory { limit: self.limit_bytes, used }.into());
+            return Err(LimitReached::Memory { limit: self.limit, used }.into());
         }
-        self.used_bytes = used;
-        self.peak_bytes = self.peak_bytes.max(used);
+        self.used = used;
         Ok(true)
     }
 }

@@ -120,17 +120,23 @@ impl Loader {
         })
     }
 
-    /// What is mapped already.
+    /// What is mapped already: a hit of the cache. Who finds nothing goes on to `load`.
     pub(super) fn cached(&self, digest: Digest) -> Option<Arc<Artifact>> {
-        self.cache.get(&digest)
+        let found = self.cache.get(&digest);
+        if found.is_some() {
+            self.metrics.cache_hit();
+        }
+        found
     }
 
-    /// Loads a component that is in the blob store. Cancelled, the load goes on.
+    /// Loads a component that is in the blob store: a miss of the cache. Cancelled, the
+    /// load goes on.
     pub(super) async fn load(
         self: &Arc<Self>,
         digest: Digest,
         trace: Option<&Sampled>,
     ) -> Result<Arc<Artifact>, LoadError> {
+        self.metrics.cache_miss();
         let loader = Arc::clone(self);
         let trace = trace.map(|trace| trace.child("load"));
         let span = trace.as_ref().map_or_else(tracing::Span::none, |trace| trace.span().clone());
@@ -197,21 +203,31 @@ impl Loader {
         })?;
         self.metrics.compiled(started.elapsed().as_secs_f64());
         self.blocking(move |artifacts| artifacts.store(digest, &compiled)).await?;
-        let mapped = match self.read(digest).await? {
-            Ok(Some((component, bytes))) => self.link(&component, bytes),
-            Ok(None) => Err(LoadError::Failed("the artefact vanished".to_owned())),
-            Err(error) => Err(not_taken(&error)),
+        let engine = self.engine.clone();
+        let mapped = self.blocking(move |artifacts| match artifacts.load(&engine, digest) {
+            // Just made, so it is whole: what the pool has no room for is the component's fault.
+            Err(artifact::Error::Unusable(_, error)) => Ok(Err(LoadError::Rejected(format!("{error:#}")))),
+            loaded => loaded.map(Ok),
+        });
+        let linked = match mapped.await?? {
+            Some((component, bytes)) => self.link(&component, bytes),
+            None => Err(LoadError::Failed("the artefact vanished".to_owned())),
         };
-        if mapped.is_err() {
+        if linked.is_err() {
             // What can't be linked will not be asked for again.
             self.forget(digest).await;
         }
-        mapped
+        linked
     }
 
     /// The component from this machine's artefacts, if it is there and whole.
     async fn mapped(&self, digest: Digest) -> Result<Option<Artifact>, LoadError> {
-        match self.read(digest).await? {
+        let engine = self.engine.clone();
+        let artifacts = Arc::clone(&self.artifacts);
+        let loaded = tokio::task::spawn_blocking(move || artifacts.load(&engine, digest))
+            .await
+            .map_err(|error| LoadError::Failed(error.to_string()))?;
+        match loaded {
             Ok(Some((component, bytes))) => self.link(&component, bytes).map(Some),
             Ok(None) => Ok(None),
             // Both are gone from the disk by now; compiling again mends them.
@@ -226,14 +242,6 @@ impl Loader {
             }
             Err(error @ artifact::Error::Disk { .. }) => Err(LoadError::Failed(with_source(&error))),
         }
-    }
-
-    /// The artefact as the disk has it.
-    async fn read(&self, digest: Digest) -> Result<Result<Option<(Component, u64)>, artifact::Error>, LoadError> {
-        let engine = self.engine.clone();
-        let artifacts = Arc::clone(&self.artifacts);
-        let read = tokio::task::spawn_blocking(move || artifacts.load(&engine, digest)).await;
-        read.map_err(|error| LoadError::Failed(error.to_string()))
     }
 
     fn link(&self, component: &Component, bytes: u64) -> Result<Artifact, LoadError> {
@@ -259,17 +267,6 @@ impl Loader {
             .await
             .map_err(|error| LoadError::Failed(error.to_string()))?
             .map_err(|error| LoadError::Failed(with_source(&error)))
-    }
-}
-
-/// Why an artefact that was made a moment ago is of no use. wasmtime compares a
-/// component with the pool only when it maps it: too many memories, too large a table.
-fn not_taken(error: &artifact::Error) -> LoadError {
-    match error {
-        artifact::Error::Unusable(_, error) if !error.chain().any(<dyn std::error::Error>::is::<std::io::Error>) => {
-            LoadError::Rejected(format!("no instance of this gateway has room for it: {error:#}"))
-        }
-        error => LoadError::Failed(with_source(error)),
     }
 }
 

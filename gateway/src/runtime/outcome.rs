@@ -57,7 +57,7 @@ pub(super) fn json_or_string(text: String) -> JsonText {
 }
 
 fn size(outcome: &wit::Outcome) -> u64 {
-    let bytes = match outcome {
+    match outcome {
         wit::Outcome::Completed(completed) => {
             let next = completed.next.as_ref().map_or(0, |next| next.iter().map(|id| entry(id)).sum());
             completed.output.len() as u64 + next
@@ -69,8 +69,7 @@ fn size(outcome: &wit::Outcome) -> u64 {
             let details = failure.details.as_ref().map_or(0, String::len);
             (failure.code.len() + failure.message.len() + details) as u64
         }
-    };
-    bytes
+    }
 }
 
 fn entry(text: &str) -> u64 {

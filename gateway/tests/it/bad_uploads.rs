@@ -4,7 +4,7 @@ use reqwest::Method;
 use reqwest::multipart::{Form, Part};
 use serde_json::Value;
 
-use crate::support::components::echo;
+use crate::support::component::echo;
 use crate::support::{Answer, Files, TestGateway};
 
 const MODULES: &str = "/api/v1/wasm/modules";
@@ -276,7 +276,7 @@ async fn a_module_over_its_bound_is_413_with_the_bound() {
         payload.resize(bytes - component.len() - 6, b'x');
         let length = payload.len();
         component.push(0);
-        component.extend((0..4).map(|index| 0x80 | (length >> (7 * index)) as u8 & 0x7f).chain([0]));
+        component.extend((0..4).map(|index| 0x80 | u8::try_from(length >> (7 * index) & 0x7f).unwrap()).chain([0]));
         component.extend(payload);
         assert_eq!(component.len(), bytes);
         component

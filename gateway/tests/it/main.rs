@@ -9,14 +9,22 @@
     reason = "a test fails by panicking, and clippy.toml knows only functions that are tests themselves"
 )]
 
+mod admission;
 mod bad_components;
 mod bad_uploads;
 mod command_line;
 mod crash;
+mod executions;
+mod host;
+mod invoke;
+mod isolation;
+mod limits;
+mod loading;
 mod log_lines;
 mod metrics;
 mod modules;
 mod neighbours;
+mod outcomes;
 mod process;
 mod raw_http;
 mod restart;

@@ -8,7 +8,7 @@ use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use sluice::model::Digest;
 
-use crate::support::components::echo;
+use crate::support::component::echo;
 use crate::support::{Answer, TestGateway, guest};
 
 const MODULES: &str = "/api/v1/wasm/modules";
@@ -316,7 +316,7 @@ async fn uploads_and_deletes_of_the_same_bytes_at_once_never_lose_them() {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(120), join_all((0..6).map(one))).await.unwrap();
+    tokio::time::timeout(Duration::from_mins(2), join_all((0..6).map(one))).await.unwrap();
     assert_eq!((gw.files().blobs.len(), gw.files().artifacts.len(), gw.files().others.len()), (0, 0, 0));
 }
 

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use crate::support::components::echo;
+use crate::support::component::echo;
 use crate::support::process::output;
 use crate::support::{Answer, Process, TestGateway, guest};
 
@@ -73,7 +73,7 @@ async fn a_data_folder_that_it_makes_is_its_owners_only() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), key).await.unwrap();
+    tokio::time::timeout(Duration::from_mins(1), key).await.unwrap();
     assert_eq!(std::fs::metadata(&made).unwrap().permissions().mode() & 0o777, 0o700);
     child.kill().await.unwrap();
 }
@@ -219,11 +219,11 @@ async fn metrics_are_text_that_a_scraper_reads() {
     distinct.dedup();
     assert_eq!(distinct.len(), families.len(), "{families:?}");
     let completed = r#"sluice_executions_total{module="echo",version="1.0.0",status="completed",code=""}"#;
-    assert_eq!(gw.metric(completed).await, 1.0, "{text}");
+    assert_eq!(gw.metric(completed).await, 1, "{text}");
     let trapped = r#"sluice_executions_total{module="trap",version="1.0.0",status="failed",code="trap"}"#;
-    assert_eq!(gw.metric(trapped).await, 1.0, "{text}");
-    assert_eq!(gw.metric("sluice_http_requests_total{status=\"404\"}").await, 1.0, "{text}");
-    assert_eq!(gw.metric("sluice_execution_duration_seconds_count{module=\"echo\",version=\"1.0.0\"}").await, 1.0);
+    assert_eq!(gw.metric(trapped).await, 1, "{text}");
+    assert_eq!(gw.metric("sluice_http_requests_total{status=\"404\"}").await, 1, "{text}");
+    assert_eq!(gw.metric("sluice_execution_duration_seconds_count{module=\"echo\",version=\"1.0.0\"}").await, 1);
     // A module that is gone takes its series along.
     Answer::of(gw.request(Method::DELETE, "/api/v1/wasm/modules/echo")).await.expect_status(204);
     let text = gw.get("/metrics").await.body;

@@ -1,11 +1,12 @@
 //! What a client may send that no client library would: over raw sockets.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::components::echo;
+use crate::support::component::echo;
 use crate::support::{Answer, Raw, TestGateway};
 
 const MODULES: &str = "/api/v1/wasm/modules";
@@ -107,6 +108,57 @@ async fn leaving_in_the_middle_of_an_upload_leaves_nothing() {
     Answer::of(gw.request(Method::DELETE, &format!("{MODULES}/after"))).await.expect_status(204);
     assert_eq!(gw.files(), before);
     assert_eq!(gw.get(MODULES).await.json()["total"], 0);
+}
+
+#[tokio::test]
+async fn leaving_at_the_end_of_an_upload_leaves_all_of_it_or_nothing() {
+    let gw = TestGateway::start().await;
+    let part = |name: &str| format!("\r\n--b\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n").into_bytes();
+    for index in 0..20 {
+        let body = [
+            part("name"),
+            format!("left-{index}").into_bytes(),
+            part("version"),
+            b"1.0.0".to_vec(),
+            part("module"),
+            echo(&index.to_string()),
+            b"\r\n--b--\r\n".to_vec(),
+        ]
+        .concat();
+        let headers = [&*format!("content-length: {}", body.len()), "content-type: multipart/form-data; boundary=b"];
+        let mut raw = Raw::send(&gw, head(&gw, &format!("POST {MODULES}"), &headers)).await;
+        raw.more(&body).await;
+        // Some leave at once, some when it is on its way into the store.
+        tokio::time::sleep(Duration::from_millis(index / 2)).await;
+        drop(raw);
+    }
+    let whole = |answer: &Answer| {
+        let listed = answer.json()["items"].as_array().unwrap().clone();
+        let digests: BTreeSet<_> = listed.iter().map(|module| module["sha256"].as_str().unwrap().to_owned()).collect();
+        let files = gw.files();
+        files.blobs == digests && files.artifacts.len() == digests.len() && files.others.is_empty()
+    };
+    let listing = gw.eventually(MODULES, whole).await;
+    for module in listing.json()["items"].as_array().unwrap() {
+        gw.invoke(module["name"].as_str().unwrap(), json!(1)).await.expect_status(200);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_is_still_sending_can_read_why_it_was_refused() {
+    let gw = with_echo(30_000).await;
+    let length = "content-length: 4000000";
+    let anonymous = format!("POST {MODULES} HTTP/1.1\r\nhost: a\r\n{length}\r\n\r\n");
+    let upload = head(&gw, &format!("POST {MODULES}"), &[length, "content-type: application/wasm"]);
+    let nobody = head(&gw, &format!("POST {MODULES}/nobody/invoke"), &[length, "content-type: application/json"]);
+    let nowhere = head(&gw, "POST /nowhere", &[length]);
+    for (text, status) in [(anonymous, 401), (upload, 415), (nobody, 404), (nowhere, 404)] {
+        let mut raw = Raw::send(&gw, text).await;
+        for _ in 0..40 {
+            raw.more(vec![b'x'; 100_000]).await;
+        }
+        assert_eq!(raw.answer().await.status, status);
+    }
 }
 
 #[tokio::test]

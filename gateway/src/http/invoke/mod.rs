@@ -149,7 +149,13 @@ async fn run(plane: &Plane, ready: Ready, call: Call) -> Result<Response<Body>, 
     let id = call.execution_id;
     let execution = execute(plane, ready, call, &running).await;
     let answer = answer::of(id, &execution);
-    running.ended(execution);
+    if execution.result.as_ref().is_err_and(|failure| failure.code == Code::Overloaded) {
+        // The pool had no room after all: it never started.
+        plane.metrics.overloaded();
+        running.never_started();
+    } else {
+        running.ended(execution);
+    }
     answer
 }
 

@@ -64,6 +64,11 @@ impl Running {
         }
     }
 
+    /// Leaves no record: nothing of the guest ran.
+    pub(super) fn never_started(mut self) {
+        self.ended = true;
+    }
+
     /// Records how it ended, and counts it.
     pub(super) fn ended(mut self, execution: Execution) {
         self.ended = true;

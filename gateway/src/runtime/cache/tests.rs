@@ -72,7 +72,8 @@ proptest! {
         });
         prop_assert_eq!(cache.size(), (model.len(), model.iter().map(|(_, bytes)| bytes).sum()));
         for (number, bytes) in model {
-            prop_assert_eq!(cache.get(&digest(number)).as_deref(), Some(&Entry(bytes)));
+            let kept = cache.get(&digest(number));
+            prop_assert_eq!(kept.as_deref(), Some(&Entry(bytes)));
         }
     }
 }

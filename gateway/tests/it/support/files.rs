@@ -29,7 +29,7 @@ impl Files {
                     || path == Path::new("artifacts/node.key");
             if is_blob && path.parent().unwrap() == Path::new("blobs").join(&name[..2]).join(&name[2..4]) {
                 files.blobs.insert(name);
-            } else if path.starts_with("artifacts") && name.ends_with(".cwasm") {
+            } else if path.starts_with("artifacts") && path.extension().is_some_and(|extension| extension == "cwasm") {
                 files.artifacts.insert(name);
             } else if !is_known {
                 files.others.push(path.to_owned());

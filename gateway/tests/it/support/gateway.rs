@@ -67,14 +67,14 @@ impl TestGateway {
         Files::of(self.folder.path())
     }
 
-    /// What all series of a metric add up to; 0 where there are none.
-    pub async fn metric(&self, name: &str) -> f64 {
+    /// What all series of a counter add up to; 0 where there are none.
+    pub async fn metric(&self, name: &str) -> u64 {
         let text = self.get("/metrics").await.expect_status(200);
         let text = String::from_utf8(text.body.to_vec()).unwrap();
         let samples = text
             .lines()
             .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ') || rest.starts_with('{')));
-        samples.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+        samples.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
     }
 
     /// With a guest uploaded under its own name, version 1.0.0.
@@ -185,7 +185,7 @@ impl TestGateway {
 fn client() -> reqwest::Client {
     // Several tests may try to be first; any of them is.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().timeout(Duration::from_secs(120)).build().unwrap()
+    reqwest::Client::builder().timeout(Duration::from_mins(2)).build().unwrap()
 }
 
 /// An answer that was read whole.
@@ -209,6 +209,13 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
+    /// A member of the body, as the text that was sent.
+    pub fn raw(&self, member: &str) -> String {
+        let members: std::collections::BTreeMap<String, Box<serde_json::value::RawValue>> =
+            serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"));
+        members[member].get().to_owned()
+    }
+
     /// A header's text; empty where it isn't there.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
@@ -219,6 +226,32 @@ impl Answer {
     pub fn expect_status(self, status: u16) -> Self {
         assert_eq!(self.status.as_u16(), status, "{}", String::from_utf8_lossy(&self.body));
         self
+    }
+
+    /// The output of an execution that completed.
+    #[track_caller]
+    pub fn expect_output(self) -> Value {
+        let answer = self.expect_status(200).json();
+        assert_eq!(answer["status"], "completed", "{answer}");
+        answer["output"].clone()
+    }
+
+    /// The problem, if it is of origin `guest`, the one that is wanted, and tells its execution.
+    #[track_caller]
+    pub fn expect_guest_problem(self, status: u16, code: &str) -> Value {
+        let problem = self.expect_problem(status, code);
+        assert_eq!(problem["origin"], "guest", "{problem}");
+        assert!(problem["execution_id"].is_string(), "{problem}");
+        problem
+    }
+
+    /// The problem, if it is of origin `gateway` and nothing was executed.
+    #[track_caller]
+    pub fn expect_refusal(self, status: u16, code: &str) -> Value {
+        let problem = self.expect_problem(status, code);
+        assert_eq!(problem["origin"], "gateway", "{problem}");
+        assert!(problem.get("execution_id").is_none(), "{problem}");
+        problem
     }
 
     /// The problem, if it is the one that is wanted and says all that every problem says.

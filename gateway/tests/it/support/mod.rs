@@ -1,11 +1,12 @@
-//! What the tests share: a gateway, its answers, and the servers around it.
+//! What the integration tests share.
 
-pub mod components;
+pub mod component;
 pub mod files;
 pub mod gateway;
 pub mod openmetrics;
 pub mod otlp_receiver;
 pub mod process;
+pub mod property;
 pub mod raw;
 
 pub use files::Files;

@@ -12,7 +12,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use super::TestGateway;
 
 /// Longer than a start or a stop takes on a machine with other things to do.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// `sluice` with these arguments, and nothing of this process's environment that it would heed.
 pub fn command(folder: &Path, arguments: &[&str]) -> Command {
