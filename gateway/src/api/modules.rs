@@ -38,16 +38,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Reference {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let text = Path::<String>::from_request_parts(parts, state).await;
-        text.ok().and_then(|Path(text)| text.parse().ok()).map(Self).ok_or_else(no_module)
+        let none = || Problem::new(Code::NotFound, "there is no such module");
+        text.ok().and_then(|Path(text)| text.parse().ok()).map(Self).ok_or_else(none)
     }
 }
 
-fn no_module() -> Problem {
-    Problem::new(Code::NotFound, "there is no such module")
+fn no_module(reference: &ModuleRef) -> Problem {
+    Problem::new(Code::NotFound, format!("there is no module {reference}"))
 }
 
 fn resolve(services: &Services, reference: &ModuleRef) -> Result<Arc<Revision>, Problem> {
-    services.registry.snapshot().resolve(reference).map(Arc::clone).ok_or_else(no_module)
+    services.registry.snapshot().resolve(reference).map(Arc::clone).ok_or_else(|| no_module(reference))
 }
 
 /// The one map from what the registry says to what a caller is told.

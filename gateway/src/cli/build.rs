@@ -16,7 +16,7 @@ use super::failure::{Advised, Usage};
 use super::output::Out;
 use super::problem::Mistake;
 use super::whole_file::WholeFile;
-use crate::model::Digest;
+use crate::model::{Digest, ModuleName};
 use crate::registry::{self, Component};
 
 /// What a step is compiled for.
@@ -81,7 +81,7 @@ pub(super) fn run(args: &Args, out: Out) -> anyhow::Result<()> {
     let component = registry::inspect(&bytes).map_err(|mistakes| refused(&artefact, mistakes))?;
     let place = package.component(&args.dir);
     put(&bytes, &place).with_context(|| format!("{} can't be written", place.display()))?;
-    report(&Built { package, place, bytes: &bytes, component }, out)
+    report(&Built { dir: &args.dir, package, place, bytes: &bytes, component }, out)
 }
 
 fn refused(artefact: &Path, mistakes: Vec<crate::error::FieldError>) -> Advised {
@@ -182,14 +182,32 @@ fn put(bytes: &[u8], place: &Path) -> io::Result<()> {
 }
 
 struct Built<'a> {
+    dir: &'a Path,
     package: Package,
     place: PathBuf,
     bytes: &'a [u8],
     component: Component,
 }
 
+impl Built<'_> {
+    /// The shortest that will do: a step's folder says its name and version by itself.
+    fn upload_command(&self) -> String {
+        let mut command = match self.dir {
+            dir if dir == Path::new(".") => "sluice upload".to_owned(),
+            dir => format!("sluice upload {}", dir.display()),
+        };
+        if self.package.name.parse::<ModuleName>().is_err() {
+            command.push_str(" --name NAME");
+        }
+        if self.package.version.is_none() {
+            command.push_str(" --version 0.1.0");
+        }
+        command
+    }
+}
+
 fn report(built: &Built<'_>, out: Out) -> anyhow::Result<()> {
-    let Built { package, place, bytes, component } = built;
+    let Built { package, place, bytes, component, .. } = built;
     let wanted = permissions_wanted(&component.imports);
     let digest = Digest::of(bytes);
     if out.is_json() {
@@ -214,13 +232,12 @@ fn report(built: &Built<'_>, out: Out) -> anyhow::Result<()> {
     for warning in &component.warnings {
         out.warn(warning);
     }
-    let version = package.version.as_deref().unwrap_or("0.1.0");
-    out.note(&format!("\nNext:\n  sluice upload {} --name {} --version {version}", place.display(), package.name));
+    out.note(&format!("\nNext:\n  {}", built.upload_command()));
     Ok(())
 }
 
 /// The imports that say something: every language's runtime brings a dozen of WASI's.
-fn imports_told(imports: &[String]) -> Vec<String> {
+pub(super) fn imports_told(imports: &[String]) -> Vec<String> {
     let (wasi, others): (Vec<_>, Vec<_>) =
         imports.iter().partition(|import| import.starts_with("wasi:cli/") || import.starts_with("wasi:io/"));
     let wasi = (!wasi.is_empty()).then(|| format!("{} of wasi:cli and wasi:io (--json names them)", wasi.len()));

@@ -32,14 +32,14 @@ const EXCERPT_LENGTH: usize = 200;
 #[command(next_help_heading = "Gateway")]
 pub(super) struct Remote {
     /// The gateway's address.
-    #[arg(long, value_name = "URL", env = "SLUICE_SERVER", default_value = "http://127.0.0.1:8080", value_parser = parse_server)]
+    #[arg(long, value_name = "URL", env = "SLUICE_SERVER", hide_env_values = true, default_value = "http://127.0.0.1:8080", value_parser = parse_server)]
     server: Url,
     /// The API key; without one, `admin.key` of the data folder is used.
     #[arg(long, env = "SLUICE_KEY", hide_env_values = true)]
     key: Option<String>,
-    /// The gateway's data folder, where its admin key is.
-    #[arg(long, value_name = "DIR", env = "SLUICE_DATA_DIR", default_value = "./data")]
-    data_dir: PathBuf,
+    /// The gateway's data folder, where its admin key is; ./data, or the nearest one above, unless given.
+    #[arg(long, value_name = "DIR", env = "SLUICE_DATA_DIR", hide_env_values = true)]
+    data_dir: Option<PathBuf>,
     /// Do not warn when the key is sent unencrypted over a network.
     #[arg(long)]
     insecure_http: bool,
@@ -107,7 +107,9 @@ impl Refusal {
             "unauthenticated" => Some(self.key_advice.clone()),
             "forbidden" => Some("give a key with a higher role, with --key or SLUICE_KEY".to_owned()),
             "version-exists" => Some("versions never change: give this one another --version".to_owned()),
-            "no-such-function" => Some("`sluice show MODULE` lists its functions".to_owned()),
+            "not-found" if self.problem.detail.contains("execution") => {
+                Some("an execution's record goes with its module".to_owned())
+            }
             "not-found" => Some("`sluice list` shows the modules that there are".to_owned()),
             "internal" => Some("the gateway's own log has the cause under this request id".to_owned()),
             _ => self.retry_after.as_ref().map(|seconds| format!("try again in {seconds} s")),
@@ -182,7 +184,7 @@ impl Client {
     pub(super) fn new(remote: &Remote, out: Out) -> anyhow::Result<Self> {
         // An error means that the process has a provider already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let key = Key::find(remote.key.as_deref(), &remote.data_dir)?;
+        let key = Key::find(remote.key.as_deref(), remote.data_dir.as_deref())?;
         let plain = remote.server.scheme() == "http";
         let local = is_loopback(&remote.server);
         if plain && !local && !remote.insecure_http && matches!(key, Key::Found { .. }) {

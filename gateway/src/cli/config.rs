@@ -14,13 +14,13 @@ use crate::config::{self, Config};
 #[derive(Debug, clap::Args)]
 pub(super) struct Sources {
     /// The configuration file.
-    #[arg(long, value_name = "FILE", env = "SLUICE_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "SLUICE_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
     /// The address to listen on; 127.0.0.1:8080 unless configured.
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
     /// The folder for the database, modules, compiled code and the admin key; ./data unless configured.
-    #[arg(long, value_name = "DIR", env = "SLUICE_DATA_DIR")]
+    #[arg(long, value_name = "DIR", env = "SLUICE_DATA_DIR", hide_env_values = true)]
     data_dir: Option<PathBuf>,
 }
 

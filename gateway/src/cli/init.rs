@@ -47,7 +47,7 @@ pub(super) fn run(args: &Args, out: Out) -> anyhow::Result<()> {
         return Ok(out.json(answer.to_string().as_bytes())?);
     }
     let shown = folder.display();
-    out.line(&format!("{} is in {shown}", args.name))?;
+    out.line(&format!("made the step {} in {shown}", args.name))?;
     out.note("\nNext:");
     out.note(&format!("  cd {shown}"));
     out.note("  sluice build");

@@ -11,6 +11,8 @@ use reqwest::header::HeaderValue;
 
 /// The file that the first start of a gateway writes into its data folder.
 const FILE_NAME: &str = "admin.key";
+/// The folder that `sluice serve` uses where none is given.
+const DATA_FOLDER: &str = "data";
 
 /// A key, or why there is none.
 pub(super) enum Key {
@@ -40,12 +42,17 @@ pub(super) enum Place {
 }
 
 impl Key {
-    /// What was given, else what is in the data folder.
-    pub(super) fn find(given: Option<&str>, data_dir: &Path) -> anyhow::Result<Self> {
+    /// What was given, else what is in the data folder; that is `data_dir`, or the
+    /// nearest `data` with a key, from the working folder upwards: who has changed
+    /// into a step's folder still means the gateway beside it.
+    pub(super) fn find(given: Option<&str>, data_dir: Option<&Path>) -> anyhow::Result<Self> {
         if let Some(key) = given.map(str::trim).filter(|key| !key.is_empty()) {
             return Self::found(key, Place::Given);
         }
-        let file = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned()).join(FILE_NAME);
+        let file = match data_dir {
+            Some(folder) => absolute(folder).join(FILE_NAME),
+            None => nearest_file(&absolute(Path::new("."))),
+        };
         match std::fs::read_to_string(&file) {
             Ok(text) if text.trim().is_empty() => Ok(Self::Missing { file, reason: "the file is empty".to_owned() }),
             Ok(text) => Self::found(text.trim(), Place::File(file)),
@@ -75,11 +82,21 @@ impl Key {
                 file.display()
             ),
             Self::Missing { file, reason } => format!(
-                "no key was found: neither --key nor SLUICE_KEY is given, and {} can't be read ({reason}); name the gateway's data folder with --data-dir",
+                "no key was found: neither --key nor SLUICE_KEY is given, and {} can't be read ({reason}); run this beside the gateway's data folder, or name that with --data-dir",
                 file.display()
             ),
         }
     }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// The key file of `folder` or the nearest one above that has one; where none has, `folder`'s own.
+fn nearest_file(folder: &Path) -> PathBuf {
+    let file = |folder: &Path| folder.join(DATA_FOLDER).join(FILE_NAME);
+    folder.ancestors().map(file).find(|file| file.is_file()).unwrap_or_else(|| file(folder))
 }
 
 impl fmt::Display for Place {
@@ -121,20 +138,33 @@ mod tests {
     #[test]
     fn a_given_key_wins_over_the_data_folders() {
         let folder = folder("sk_file\n");
-        assert_eq!(header(&Key::find(Some("sk_given"), folder.path()).unwrap()), "Bearer sk_given");
-        assert_eq!(header(&Key::find(None, folder.path()).unwrap()), "Bearer sk_file");
+        assert_eq!(header(&Key::find(Some("sk_given"), Some(folder.path())).unwrap()), "Bearer sk_given");
+        assert_eq!(header(&Key::find(None, Some(folder.path())).unwrap()), "Bearer sk_file");
     }
 
     #[test]
     fn an_empty_variable_counts_as_none() {
         let folder = folder("sk_file\n");
-        assert_eq!(header(&Key::find(Some(""), folder.path()).unwrap()), "Bearer sk_file");
+        assert_eq!(header(&Key::find(Some(""), Some(folder.path())).unwrap()), "Bearer sk_file");
+    }
+
+    #[test]
+    fn the_nearest_data_folder_with_a_key_is_taken() {
+        let root = tempfile::tempdir().unwrap();
+        let step = root.path().join("work/step/src");
+        std::fs::create_dir_all(step.join("data")).unwrap();
+        std::fs::create_dir_all(root.path().join("work/data")).unwrap();
+        assert_eq!(nearest_file(&step), step.join("data/admin.key"), "there is none: the folder's own is named");
+        std::fs::write(root.path().join("work/data/admin.key"), "sk_file").unwrap();
+        assert_eq!(nearest_file(&step), root.path().join("work/data/admin.key"));
+        std::fs::write(step.join("data/admin.key"), "sk_nearer").unwrap();
+        assert_eq!(nearest_file(&step), step.join("data/admin.key"));
     }
 
     #[test]
     fn the_advice_names_every_place_that_was_tried() {
         let folder = tempfile::tempdir().unwrap();
-        let advice = Key::find(None, folder.path()).unwrap().advice();
+        let advice = Key::find(None, Some(folder.path())).unwrap().advice();
         for place in ["--key", "SLUICE_KEY", "admin.key", "no such file", "--data-dir"] {
             assert!(advice.contains(place), "{advice}");
         }
@@ -142,8 +172,8 @@ mod tests {
 
     #[test]
     fn neither_advice_nor_debug_nor_an_error_shows_the_key() {
-        let key = Key::find(Some("sk_secret"), Path::new("data")).unwrap();
-        let refused = Key::find(Some("sk_sec\nret"), Path::new("data")).unwrap_err();
+        let key = Key::find(Some("sk_secret"), Some(Path::new("data"))).unwrap();
+        let refused = Key::find(Some("sk_sec\nret"), Some(Path::new("data"))).unwrap_err();
         for text in [key.advice(), format!("{key:?}"), format!("{refused:?}")] {
             assert!(!text.contains("sk_sec"), "{text}");
         }

@@ -34,9 +34,9 @@ const EXECUTIONS: [&str; 2] = ["wasm", "executions"];
 
 /// Whose log.
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("whose").required(true).args(["execution", "follow"]))]
 pub(super) struct Args {
     /// The execution's id, as an invoke and its errors show it.
-    #[arg(required_unless_present = "follow", conflicts_with = "follow")]
     execution: Option<ExecutionId>,
     /// Print what executions of a module log from now on, until Ctrl-C.
     #[arg(long, value_name = "MODULE")]
@@ -293,7 +293,7 @@ fn print(entry: &Entry, out: Out) -> Result<(), output::Error> {
             "debug" => Paint::Dim,
             _ => Paint::Plain,
         };
-        out.painted(paint, &format!("  {} {:5} ", line.at, line.level), &message(line))?;
+        out.painted(paint, &format!("  {} {:5} ", time(line.at), line.level), &message(line))?;
     }
     if entry.lines_dropped > 0 {
         out.painted(Paint::Dim, &format!("  {} lines over the step's bounds were dropped", entry.lines_dropped), "")?;
@@ -306,7 +306,19 @@ fn print(entry: &Entry, out: Out) -> Result<(), output::Error> {
 
 fn headline(entry: &Entry) -> String {
     let took = entry.duration_us.map(|us| format!(" in {}", duration(us))).unwrap_or_default();
-    format!(" {} {}@{} {}{took} {}", entry.started_at, entry.module, entry.version, entry.function, entry.execution_id)
+    format!(
+        " {} {}@{} {}{took} {}",
+        time(entry.started_at),
+        entry.module,
+        entry.version,
+        entry.function,
+        entry.execution_id
+    )
+}
+
+/// To the millisecond, so that the columns after it stand below each other.
+fn time(at: Timestamp) -> impl std::fmt::Display {
+    at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
 }
 
 fn message(line: &Line) -> String {
@@ -335,7 +347,7 @@ mod tests {
             "lines":[{"at":"2026-01-02T03:04:05.1Z","level":"warn","message":"two\nlines","fields":{"n":1,"s":"x"}}]}"#,
         )
         .unwrap();
-        assert_eq!(headline(&entry), " 2026-01-02T03:04:05Z order-check@1.0.0 run in 184 µs e-1");
+        assert_eq!(headline(&entry), " 2026-01-02T03:04:05.000Z order-check@1.0.0 run in 184 µs e-1");
         assert_eq!(message(&entry.lines[0]), "two\n      lines n=1 s=\"x\"");
     }
 

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::build::imports_told;
 use super::client::{Client, Remote};
 use super::failure::{Advised, Usage};
 use super::output::Out;
@@ -141,14 +142,20 @@ pub(super) async fn list(args: List, out: Out) -> anyhow::Result<()> {
     let page: Page<View> = answer.read()?;
     let rows: Vec<_> = page.items.iter().map(View::row).collect();
     if rows.is_empty() {
-        out.note(if page.total == 0 { "no modules" } else { "no modules on this page" });
+        out.note(if page.total == 0 {
+            "no modules yet; `sluice upload` stores one"
+        } else {
+            "no modules on this page"
+        });
     } else {
         out.table(&["NAME", "VERSION", "KIND", "SIZE", "FUNCTIONS", "CREATED"], &rows)?;
     }
     let before = u64::from(args.page.saturating_sub(1)) * u64::from(args.limit);
     let shown = before.saturating_add(rows.len() as u64);
     if !rows.is_empty() && (shown < page.total || args.page > 1) {
-        out.note(&format!("{} to {shown} of {}; the next are on --page {}", before + 1, page.total, args.page + 1));
+        let next =
+            if shown < page.total { format!("; the next are on --page {}", args.page + 1) } else { String::new() };
+        out.note(&format!("{} to {shown} of {}{next}", before + 1, page.total));
     }
     Ok(())
 }
@@ -161,7 +168,7 @@ impl View {
             self.kind.clone(),
             BinaryBytes(self.size_bytes).to_string(),
             self.functions.join(", "),
-            self.created_at.clone(),
+            to_seconds(&self.created_at),
         ]
     }
 
@@ -177,14 +184,21 @@ impl View {
             ("sha256", self.sha256.clone()),
             ("created", format!("{} by {}", self.created_at, self.created_by)),
         ];
+        pairs.retain(|(_, value)| !value.is_empty());
         pairs.extend(self.signature.iter().map(|signature| ("signature", signature.text())));
         let limits = self.limits.iter().filter(|(_, value)| !value.is_null());
         pairs.extend(limits.map(|(name, value)| ("limit", format!("{name} {value}"))));
         pairs.extend(self.permissions.iter().map(|p| ("permission", format!("{} {}", p.permission, p.resource))));
-        pairs.extend(self.imports.iter().map(|import| ("import", import.clone())));
+        pairs.extend(imports_told(&self.imports).into_iter().map(|import| ("import", import)));
         pairs.extend(self.warnings.iter().map(|warning| ("warning", warning.clone())));
         pairs
     }
+}
+
+/// A time without the fraction that nobody sorts a list by; what is no time as it came.
+fn to_seconds(time: &str) -> String {
+    let parsed = time.parse::<jiff::Timestamp>();
+    parsed.map_or_else(|_| time.to_owned(), |time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
 impl SignatureView {
@@ -229,7 +243,11 @@ async fn confirm(question: String) -> anyhow::Result<bool> {
         stderr.write_all(super::output::printable(&question).as_bytes())?;
         stderr.flush()?;
         let mut line = String::new();
-        std::io::stdin().read_line(&mut line).map(|_| line)
+        if std::io::stdin().read_line(&mut line)? == 0 {
+            // Nobody pressed Enter: the next words begin a line of their own.
+            writeln!(stderr)?;
+        }
+        Ok::<_, std::io::Error>(line)
     });
     Ok(matches!(answer.await??.trim(), "y" | "Y" | "yes"))
 }

@@ -51,19 +51,24 @@ impl Problem {
         serde_json::from_slice(body).ok().filter(|problem: &Self| !problem.title.is_empty() || !problem.code.is_empty())
     }
 
-    /// What went wrong, in one line.
+    /// What went wrong, in one line. A refusal's detail says it all; of a failure the
+    /// title says what kind it is.
     pub(super) fn headline(&self) -> String {
-        match (self.title.is_empty(), self.detail.is_empty() || self.detail == self.title) {
-            (false, false) => format!("{}: {}", self.title, self.detail),
-            (false, true) => self.title.clone(),
-            (true, false) => self.detail.clone(),
+        let (title, detail) = (&self.title, &self.detail);
+        let repeats = detail.to_lowercase().starts_with(&title.to_lowercase());
+        match (title.is_empty(), detail.is_empty()) {
             (true, true) => self.code.clone(),
+            (false, true) => title.clone(),
+            (_, false) if self.status < 500 || repeats => detail.clone(),
+            (_, false) => format!("{title}: {detail}"),
         }
     }
 
     /// Details: each mistake, the limit, the step's own failure, then what identifies it.
     pub(super) fn lines(&self) -> Vec<String> {
-        let mut lines: Vec<String> = self.errors.iter().map(Mistake::line).collect();
+        let headline = self.headline();
+        let told = |mistake: &&Mistake| headline != format!("{}: {}", mistake.path, mistake.message);
+        let mut lines: Vec<String> = self.errors.iter().filter(told).map(Mistake::line).collect();
         lines.extend(self.limit_line());
         lines.extend(self.failure.iter().flat_map(Failure::lines));
         let mut identity = vec![format!("code: {}", self.code)];
@@ -140,11 +145,31 @@ mod tests {
         );
         assert_eq!(
             text,
-            "The module can't run here: two imports are unknown\n\
+            "two imports are unknown\n\
              /imports/0: a:b/c is not known (unknown-import)\n\
              no step function (no-function)\n\
              code: invalid-module, request id: r-1"
         );
+    }
+
+    #[test]
+    fn the_headline_says_nothing_twice() {
+        let headline = |status: u16, title: &str, detail: &str| {
+            let body = serde_json::json!({"title": title, "status": status, "detail": detail}).to_string();
+            Problem::parse(body.as_bytes()).unwrap().headline()
+        };
+        assert_eq!(headline(404, "There is no such thing", "there is no module a"), "there is no module a");
+        assert_eq!(headline(502, "The step trapped", "unreachable"), "The step trapped: unreachable");
+        assert_eq!(
+            headline(502, "The step failed", "the step failed in its own way"),
+            "the step failed in its own way"
+        );
+        assert_eq!(headline(500, "Something went wrong here", ""), "Something went wrong here");
+        let one = rendered(
+            r#"{"status":400,"code":"bad-request","detail":"/limits: too high",
+            "errors":[{"path":"/limits","code":"out-of-range","message":"too high"}]}"#,
+        );
+        assert_eq!(one, "/limits: too high\ncode: bad-request");
     }
 
     #[test]

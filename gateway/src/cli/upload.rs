@@ -123,14 +123,15 @@ fn built(package: &Package, dir: &Path) -> anyhow::Result<PathBuf> {
 }
 
 fn default_name(package: Option<&Package>) -> anyhow::Result<ModuleName> {
-    let package = package.ok_or_else(|| Usage("--name is needed for a file".to_owned()))?;
+    let package =
+        package.ok_or_else(|| Usage("a file needs --name and --version; a step's folder has both".to_owned()))?;
     let bad =
         |error| Usage(format!("the package's name {} will not do: {error}; give another with --name", package.name));
     Ok(package.name.parse().map_err(bad)?)
 }
 
 fn default_version(package: Option<&Package>) -> anyhow::Result<semver::Version> {
-    let package = package.ok_or_else(|| Usage("--version is needed for a file".to_owned()))?;
+    let package = package.ok_or_else(|| Usage("a file needs --version too, as in 1.2.3".to_owned()))?;
     let missing = || Usage("Cargo.toml has no version of its own: give one with --version".to_owned());
     Ok(parse_version(package.version.as_deref().ok_or_else(missing)?).map_err(Usage)?)
 }

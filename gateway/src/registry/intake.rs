@@ -63,11 +63,13 @@ pub fn inspect(bytes: &[u8]) -> Result<Component, Vec<FieldError>> {
 
 fn warnings(memories: &outline::Memories) -> Vec<String> {
     let mut warnings = Vec::new();
-    if memories.without_maximum > 0 {
-        warnings.push(format!(
-            "{} of the component's memories have no maximum: only the memory limit of an execution bounds them",
-            memories.without_maximum
-        ));
+    match memories.without_maximum {
+        0 => {}
+        1 => warnings.push("its memory has no maximum: only the memory limit of an execution bounds it".to_owned()),
+        more => {
+            let text = "of its memories have no maximum: only the memory limit of an execution bounds them";
+            warnings.push(format!("{more} {text}"));
+        }
     }
     if memories.initial_bytes > INITIAL_MEMORY_BYTES_MAX {
         warnings.push(format!(

@@ -195,13 +195,16 @@ impl Registry {
             let _row_and_snapshot = self.rows.lock().await;
             let deleted = self.parts.store.delete_module(module.id).await?;
             self.snapshot.store(Arc::new(self.snapshot().without(module.id)));
+            if deleted.is_some() {
+                // Before the same name and version can be uploaded again, and be counted.
+                self.parts.metrics.forget_module(&module.name, &module.version);
+            }
             deleted
         };
         let Some(deleted) = deleted else {
             // Another call was faster.
             return Err(Error::NotFound(reference));
         };
-        self.parts.metrics.forget_module(&module.name, &module.version);
         if !deleted.digest_in_use {
             self.discard(deleted.digest).await;
         }

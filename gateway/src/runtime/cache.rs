@@ -56,12 +56,7 @@ impl<T: Weigh, E: Clone + Send + Sync + 'static> Cache<T, E> {
 
     /// The entry, if it is there; it is then the most recently used one.
     pub fn get(&self, digest: &Digest) -> Option<Arc<T>> {
-        let found = self.lock().entries.get(digest).cloned();
-        match found {
-            Some(_) => self.metrics.cache_hit(),
-            None => self.metrics.cache_miss(),
-        }
-        found
+        self.lock().entries.get(digest).cloned()
     }
 
     /// The entry, or what `load` makes, in a task of its own: whoever is cancelled
@@ -73,12 +68,8 @@ impl<T: Weigh, E: Clone + Send + Sync + 'static> Cache<T, E> {
     where
         F: Future<Output = Result<T, E>> + Send + 'static,
     {
-        if let Some(found) = self.get(&digest) {
-            return Ok(found);
-        }
         let loading = {
             let mut inner = self.lock();
-            // Between the two looks it may have come.
             if let Some(found) = inner.entries.get(&digest) {
                 return Ok(Arc::clone(found));
             }

@@ -120,17 +120,23 @@ impl Loader {
         })
     }
 
-    /// What is mapped already.
+    /// What is mapped already: a hit of the cache. Who finds nothing goes on to `load`.
     pub(super) fn cached(&self, digest: Digest) -> Option<Arc<Artifact>> {
-        self.cache.get(&digest)
+        let found = self.cache.get(&digest);
+        if found.is_some() {
+            self.metrics.cache_hit();
+        }
+        found
     }
 
-    /// Loads a component that is in the blob store. Cancelled, the load goes on.
+    /// Loads a component that is in the blob store: a miss of the cache. Cancelled, the
+    /// load goes on.
     pub(super) async fn load(
         self: &Arc<Self>,
         digest: Digest,
         trace: Option<&Sampled>,
     ) -> Result<Arc<Artifact>, LoadError> {
+        self.metrics.cache_miss();
         let loader = Arc::clone(self);
         let trace = trace.map(|trace| trace.child("load"));
         let span = trace.as_ref().map_or_else(tracing::Span::none, |trace| trace.span().clone());

@@ -12,6 +12,7 @@ use super::host::log::Log;
 use super::host::outgoing::DenyOutgoing;
 use super::limits::MemoryLimiter;
 use super::{Bounds, Call};
+use crate::telemetry::Sampled;
 
 /// Handles of WASI resources (streams, pollables) an execution may hold at once:
 /// real guests hold a dozen.
@@ -19,6 +20,11 @@ const WASI_RESOURCES_MAX: usize = 1_000;
 
 /// In-memory size of one set of headers that a guest may build.
 const HTTP_FIELDS_BYTES_MAX: usize = 64 * 1024;
+
+/// Host calls of one execution that get a span: more than a person reads, and few
+/// enough that a step in a loop doesn't push others' spans out of the exporter's
+/// queue, which holds 2 048.
+const HOST_CALL_SPANS_MAX: u32 = 128;
 
 /// The data of one store; dropped with it, never reused.
 pub(super) struct State {
@@ -29,6 +35,7 @@ pub(super) struct State {
     pub(super) deadline: Instant,
     host_calls_left: u32,
     host_calls_max: u32,
+    host_call_spans_left: u32,
     wasi: WasiCtx,
     table: ResourceTable,
     http: WasiHttpCtx,
@@ -50,6 +57,7 @@ impl State {
             deadline,
             host_calls_left: bounds.host_calls,
             host_calls_max: bounds.host_calls,
+            host_call_spans_left: HOST_CALL_SPANS_MAX,
             wasi,
             table,
             http,
@@ -62,6 +70,13 @@ impl State {
     pub(super) fn count_host_call(&mut self) -> Result<(), u32> {
         self.host_calls_left = self.host_calls_left.checked_sub(1).ok_or(self.host_calls_max)?;
         Ok(())
+    }
+
+    /// The span of a host call, in an execution that is traced.
+    pub(super) fn trace_host_call(&mut self, name: &'static str) -> Option<Sampled> {
+        let trace = self.call.trace.as_ref()?;
+        self.host_call_spans_left = self.host_call_spans_left.checked_sub(1)?;
+        Some(trace.child(name))
     }
 }
 

@@ -26,6 +26,10 @@ use crate::config::{self, LogFormat};
 /// The variable that says which log lines are written, as `tracing-subscriber` has it.
 const FILTER_VARIABLE: &str = "SLUICE_LOG";
 
+/// Without it. Guests' lines are in the executions' records; here they would fill
+/// an operator's log with what any caller may choose.
+const FILTER_DEFAULT: &str = "info,sluice::guest=off";
+
 /// One export, with its retries; also what a stop waits for at most. A receiver
 /// that takes longer is one that does not answer.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -95,6 +99,17 @@ pub fn build(config: &config::Telemetry) -> Result<(Dispatch, Guard), Error> {
     Ok((Dispatch::new(subscriber.with(spans)), Guard { provider: Some(provider) }))
 }
 
+fn line_filter() -> Result<EnvFilter, Error> {
+    let unset = std::env::var_os(FILTER_VARIABLE).is_none_or(|value| value.is_empty());
+    let builder = EnvFilter::builder();
+    let filter = if unset {
+        builder.parse(FILTER_DEFAULT).map_err(Into::into)
+    } else {
+        builder.with_env_var(FILTER_VARIABLE).try_from_env()
+    };
+    filter.map_err(Error::Filter)
+}
+
 fn lines<S>(format: LogFormat) -> Result<Box<dyn Layer<S> + Send + Sync>, Error>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -104,11 +119,7 @@ where
         LogFormat::Text => true,
         LogFormat::Json => false,
     };
-    let filter = EnvFilter::builder()
-        .with_env_var(FILTER_VARIABLE)
-        .with_default_directive(LevelFilter::INFO.into())
-        .from_env()
-        .map_err(Error::Filter)?
+    let filter = line_filter()?
         // Without a hint here, `and` would give none, and every `trace!` of
         // every library would be looked at.
         .and(filter_fn(|metadata| metadata.target() != otlp::TARGET).with_max_level_hint(LevelFilter::TRACE));

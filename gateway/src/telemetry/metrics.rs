@@ -179,8 +179,8 @@ impl Families {
         registry.register("module_cache_modules", "Compiled components in the cache", self.cache_modules.clone());
         let bytes = self.cache_bytes.clone();
         registry.register_with_unit("module_cache", "Compiled code in the cache", Unit::Bytes, bytes);
-        registry.register("module_cache_hits", "Components that were found in the cache", self.cache_hits.clone());
-        let help = "Components that were not in the cache";
+        registry.register("module_cache_hits", "Calls whose component was in the cache", self.cache_hits.clone());
+        let help = "Calls whose component was not in the cache";
         registry.register("module_cache_misses", help, self.cache_misses.clone());
         let load = self.load_duration.clone();
         let help = "Time from a cache miss to code that can run";
@@ -259,12 +259,12 @@ impl Metrics {
         self.0.families.overloaded.inc();
     }
 
-    /// An artefact was found in the cache.
+    /// A call found its component in the cache.
     pub fn cache_hit(&self) {
         self.0.families.cache_hits.inc();
     }
 
-    /// An artefact had to be mapped or compiled.
+    /// A call's component had to be mapped or compiled.
     pub fn cache_miss(&self) {
         self.0.families.cache_misses.inc();
     }
@@ -275,9 +275,9 @@ impl Metrics {
         self.0.families.cache_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
-    /// Instances that run now.
-    pub fn instances(&self, running: i64) {
-        self.0.families.instances.set(running);
+    /// So many instances more run now; less when negative.
+    pub fn instances(&self, change: i64) {
+        self.0.families.instances.inc_by(change);
     }
 
     /// A component was compiled.

@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value};
 
+use super::call::HostCall;
 use crate::model::{JSON_DEPTH_MAX, JsonText};
 use crate::runtime::bindings::sluice::step::context::{Execution, Host};
 use crate::runtime::bindings::sluice::step::types::HostError;
@@ -31,13 +32,13 @@ impl Host for State {
     }
 
     fn get(&mut self, key: String) -> Result<Option<String>, HostError> {
-        self.count_host_call().map_err(super::too_many_calls)?;
-        Ok(self.context.get(&key))
+        let call = HostCall::begin(self, "context.get")?;
+        call.end(Ok(self.context.get(&key)))
     }
 
     fn set(&mut self, key: String, value: String) -> Result<(), HostError> {
-        self.count_host_call().map_err(super::too_many_calls)?;
-        self.context.set(&key, &value)
+        let call = HostCall::begin(self, "context.set")?;
+        call.end(self.context.set(&key, &value))
     }
 }
 

@@ -1,5 +1,6 @@
 //! `sluice:step/db`: denied until there are connections that steps may name.
 
+use super::call::HostCall;
 use crate::model::PermissionKind;
 use crate::runtime::bindings::sluice::step::db::Host;
 use crate::runtime::bindings::sluice::step::types::HostError;
@@ -10,19 +11,18 @@ const NAME_SHOWN_MAX: usize = 100;
 
 impl Host for State {
     async fn query(&mut self, connection: String, _sql: String, _params: String) -> Result<String, HostError> {
-        Err(self.deny_database(PermissionKind::DatabaseRead, &connection))
+        let call = HostCall::begin(self, "db.query")?;
+        call.end(Err(self.deny_database(PermissionKind::DatabaseRead, &connection)))
     }
 
     async fn execute(&mut self, connection: String, _sql: String, _params: String) -> Result<u32, HostError> {
-        Err(self.deny_database(PermissionKind::DatabaseWrite, &connection))
+        let call = HostCall::begin(self, "db.execute")?;
+        call.end(Err(self.deny_database(PermissionKind::DatabaseWrite, &connection)))
     }
 }
 
 impl State {
     fn deny_database(&mut self, kind: PermissionKind, connection: &str) -> HostError {
-        if let Err(allowed) = self.count_host_call() {
-            return super::too_many_calls(allowed);
-        }
         self.call.metrics.permission_denied(kind);
         let name: String = connection.chars().take(NAME_SHOWN_MAX).collect();
         HostError::PermissionDenied(format!("{} {name}", kind.as_str()))

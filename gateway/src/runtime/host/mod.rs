@@ -1,5 +1,6 @@
 //! What a guest may ask of the host: thin glue, one file an interface.
 
+mod call;
 pub(super) mod context;
 mod db;
 mod http;
@@ -9,7 +10,6 @@ pub(super) mod wasi;
 
 use wasmtime::component::{HasSelf, Linker};
 
-use super::bindings::sluice::step::types::HostError;
 use super::bindings::sluice::step::{context as context_wit, db as db_wit, http as http_wit};
 use super::state::State;
 
@@ -22,9 +22,4 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     context_wit::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
     http_wit::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
     db_wit::add_to_linker::<_, HasSelf<State>>(linker, |state| state)
-}
-
-/// What a guest is told once it has made all its host calls.
-fn too_many_calls(allowed: u32) -> HostError {
-    HostError::LimitExceeded(format!("an execution may make {allowed} host calls"))
 }

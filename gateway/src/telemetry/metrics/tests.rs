@@ -1,115 +1,18 @@
-use std::collections::{BTreeMap, BTreeSet};
+//! Metrics as a scraper reads them.
 
 use super::{Metrics, SecurityAlert};
 use crate::error::Code;
 use crate::model::{ModuleName, PermissionKind, Status};
 
-/// One line of the exposition format: a sample's name, labels and value.
-#[derive(Debug, Clone)]
-struct Sample {
-    name: String,
-    labels: BTreeMap<String, String>,
-    value: f64,
-}
+// One reader for these tests and for those over a real socket.
+#[path = "../../../tests/it/support/openmetrics.rs"]
+mod openmetrics;
 
-/// A family: its type, and its samples in order.
-#[derive(Debug, Default)]
-struct Parsed {
-    kind: String,
-    samples: Vec<Sample>,
-}
-
-fn is_name(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
-}
-
-/// `key="value",…`; no label of ours needs an escape, so none is taken.
-fn parse_labels(text: &str) -> BTreeMap<String, String> {
-    let mut labels = BTreeMap::new();
-    for pair in text.split_terminator(',') {
-        let (key, value) = pair.split_once('=').unwrap_or_else(|| panic!("label {pair}"));
-        let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).expect("a quoted value");
-        assert!(is_name(key) && !value.contains(['"', '\\', '\n']), "label {pair}");
-        assert!(labels.insert(key.to_owned(), value.to_owned()).is_none(), "label {key} twice");
-    }
-    labels
-}
-
-fn parse_sample(line: &str) -> Sample {
-    let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("sample {line}"));
-    let (name, labels) = match series.split_once('{') {
-        Some((name, labels)) => (name, labels.strip_suffix('}').expect("a closing brace")),
-        None => (series, ""),
-    };
-    assert!(is_name(name), "name {name}");
-    Sample { name: name.to_owned(), labels: parse_labels(labels), value: value.parse().expect("a number") }
-}
-
-/// Reads the `OpenMetrics` text format, strictly: metadata once and before the
-/// samples, families not interleaved, no series twice, and `# EOF` at the end.
-fn parse(text: &str) -> BTreeMap<String, Parsed> {
-    let mut families: BTreeMap<String, Parsed> = BTreeMap::new();
-    let mut current = String::new();
-    let mut series = BTreeSet::new();
-    let body = text.strip_suffix("# EOF\n").expect("# EOF at the end");
-    for line in body.lines() {
-        if let Some(metadata) = line.strip_prefix("# ") {
-            let [keyword, name, rest] = metadata.splitn(3, ' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
-            match keyword {
-                "HELP" => {
-                    assert!(is_name(name) && name.starts_with("sluice_") && rest.ends_with('.'), "{line}");
-                    assert!(families.insert(name.to_owned(), Parsed::default()).is_none(), "{name} twice");
-                    name.clone_into(&mut current);
-                }
-                "TYPE" => rest.clone_into(&mut families.get_mut(&current).expect("HELP before TYPE").kind),
-                "UNIT" => assert!(name.ends_with(&format!("_{rest}")), "{line}"),
-                _ => panic!("{line}"),
-            }
-            assert_eq!(name, current, "{line}");
-        } else {
-            let sample = parse_sample(line);
-            assert!(series.insert((sample.name.clone(), sample.labels.clone())), "{line} twice");
-            let suffix = sample.name.strip_prefix(&current).unwrap_or_else(|| panic!("{line} in {current}"));
-            let family = families.get_mut(&current).expect("metadata before samples");
-            let allowed: &[&str] = match family.kind.as_str() {
-                "counter" => &["_total"],
-                "gauge" => &[""],
-                "info" => &["_info"],
-                "histogram" => &["_bucket", "_sum", "_count"],
-                kind => panic!("type {kind}"),
-            };
-            assert!(allowed.contains(&suffix), "{line} in a {}", family.kind);
-            family.samples.push(sample);
-        }
-    }
-    for family in families.values().filter(|family| family.kind == "histogram") {
-        check_histogram(family);
-    }
-    families
-}
-
-/// Buckets ascend and are cumulative, and `+Inf` is the count.
-fn check_histogram(family: &Parsed) {
-    let mut buckets: BTreeMap<BTreeMap<String, String>, Vec<(f64, f64)>> = BTreeMap::new();
-    for sample in family.samples.iter().filter(|sample| sample.name.ends_with("_bucket")) {
-        let mut labels = sample.labels.clone();
-        let bound = labels.remove("le").expect("le").parse().expect("a number");
-        buckets.entry(labels).or_default().push((bound, sample.value));
-    }
-    for count in family.samples.iter().filter(|sample| sample.name.ends_with("_count")) {
-        let buckets = buckets.remove(&count.labels).expect("buckets");
-        assert!(buckets.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{buckets:?}");
-        assert_eq!(*buckets.last().expect("a bucket"), (f64::INFINITY, count.value));
-    }
-    assert!(buckets.is_empty(), "buckets without a count: {buckets:?}");
-}
+use openmetrics::Exposition;
 
 /// The value of the one sample with this name and these labels, if there is one.
 fn value(metrics: &Metrics, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
-    let families = parse(&metrics.encode());
-    let labels: BTreeMap<String, String> = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    families.values().flat_map(|family| &family.samples).find(|s| s.name == name && s.labels == labels).map(|s| s.value)
+    Exposition::parse(&metrics.encode()).value(name, labels)
 }
 
 fn module(name: &str) -> (ModuleName, semver::Version) {
@@ -123,7 +26,7 @@ fn every_family_has_its_type() {
     let (name, version) = module("order-rules");
     metrics.module(&name, &version).permission_denied(PermissionKind::DatabaseRead);
     metrics.request_answered(200);
-    let families = parse(&metrics.encode());
+    let families = Exposition::parse(&metrics.encode()).families;
     let kinds: Vec<(&str, &str)> =
         families.iter().map(|(name, family)| (name.as_str(), family.kind.as_str())).collect();
     assert_eq!(
@@ -247,7 +150,7 @@ fn all_handles_of_a_version_count_into_the_same_series_and_every_outcome_has_one
             metrics.module(&name, &version).execution_ended(status, code, 1, None, 1);
         }
     }
-    let families = parse(&metrics.encode());
+    let families = Exposition::parse(&metrics.encode()).families;
     let executions = &families["sluice_executions"].samples;
     assert_eq!(executions.len(), Status::ALL.len() * (Code::ALL.len() + 1));
     assert!(executions.iter().all(|sample| sample.value.to_bits() == 1.0_f64.to_bits()));

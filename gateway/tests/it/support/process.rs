@@ -52,11 +52,15 @@ impl Process {
     /// With this `sluice.toml`.
     pub async fn start_with(folder: &Arc<tempfile::TempDir>, configuration: &str) -> Self {
         std::fs::write(folder.path().join("sluice.toml"), configuration).unwrap();
-        let mut child = command(folder.path(), &["serve", "--data-dir", ".", "--listen", "127.0.0.1:0"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        Self::start_changed(folder, |_| {}).await
+    }
+
+    /// With what `change` makes of the command, such as variables of its environment.
+    pub async fn start_changed(folder: &Arc<tempfile::TempDir>, change: impl FnOnce(&mut Command)) -> Self {
+        let mut command = command(folder.path(), &["serve", "--data-dir", ".", "--listen", "127.0.0.1:0"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        change(&mut command);
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut said = Vec::new();
         let address = loop {

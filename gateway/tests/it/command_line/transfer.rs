@@ -1,0 +1,114 @@
+//! Uploads and downloads that end early, and readers that leave.
+
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+
+use super::{Author, PATIENCE, Ran, entries, put_guest};
+use crate::support::TestGateway;
+
+/// A way to `gateway` that stops after `bytes` of the request, and tells so; it breaks
+/// off when the client does.
+async fn stalling_way(gateway: String, bytes: usize) -> (String, oneshot::Receiver<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let (tell, stalled) = oneshot::channel();
+    tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let mut server = TcpStream::connect(gateway).await.unwrap();
+        let mut passed = vec![0; bytes];
+        client.read_exact(&mut passed).await.unwrap();
+        server.write_all(&passed).await.unwrap();
+        tell.send(()).unwrap();
+        // Takes the rest, so that the client is in the middle, and gives none of it on.
+        let mut rest = vec![0; 64 * 1024];
+        while client.read(&mut rest).await.is_ok_and(|read| read > 0) {}
+    });
+    (address, stalled)
+}
+
+#[tokio::test]
+async fn an_upload_that_is_interrupted_leaves_nothing() {
+    let author = Author::new().await;
+    let file = put_guest(&author, "echo");
+    let before = author.gateway.files();
+    let (server, stalled) = stalling_way(author.gateway.address().to_owned(), 50_000).await;
+    let arguments = ["upload", &file, "--name", "echo", "--version", "1.0.0", "--server", &server];
+    let child = author.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    tokio::time::timeout(PATIENCE, stalled).await.expect("half of the upload").unwrap();
+    let id = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
+    kill_process(id, Signal::INT).unwrap();
+    let ended: Ran = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.unwrap().unwrap().into();
+    let ended = ended.ended(130);
+    assert_eq!(ended.stdout, "");
+
+    assert_eq!(author.run(&["list", "--json"]).await.done().json()["total"], 0);
+    assert_eq!(author.gateway.files(), before);
+    author.run(&["upload", &file, "--name", "echo", "--version", "1.0.0"]).await.done();
+}
+
+/// A server that answers every request with this.
+async fn answering(answer: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let _ = client.read(&mut [0; 4096]).await;
+            let _ = client.write_all(&answer).await;
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_download_replaces_a_file_only_when_it_is_whole_and_what_was_promised() {
+    let author = Author::with(TestGateway::start().await.module("echo").await);
+    std::fs::write(author.path("echo.wasm"), "the old one").unwrap();
+    let kept = |ran: Ran, words: &str| {
+        ran.failed().says(&[words]);
+        assert_eq!(std::fs::read_to_string(author.path("echo.wasm")).unwrap(), "the old one");
+        assert_eq!(entries(author.folder.path()), ["echo.wasm"], "no part is left");
+    };
+    let download =
+        async |server: &str| author.run(&["download", "echo", "--output", "echo.wasm", "--server", server]).await;
+    let head = |length: usize, tag: &str| format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n{tag}\r\nabc");
+    let tag = format!("etag: \"{}\"\r\n", "0".repeat(64));
+    kept(download(&answering(head(3, &tag).into_bytes()).await).await, "nothing was saved");
+    kept(download(&answering(head(3, "").into_bytes()).await).await, "digest");
+    kept(download(&answering(head(30, &tag).into_bytes()).await).await, "broke");
+
+    let saved = author.run(&["download", "echo", "--output", "echo.wasm"]).await.done();
+    assert!(saved.stdout.starts_with("echo.wasm: "), "{saved:?}");
+    assert_eq!(std::fs::read(author.path("echo.wasm")).unwrap(), crate::support::guest("echo"));
+    author.run(&["download", "echo", "--output", "no/such/folder/x"]).await.failed().says(&["no/such/folder"]);
+}
+
+#[tokio::test]
+async fn a_reader_that_leaves_is_no_failure() {
+    let author = Author::with(TestGateway::start().await.module("echo").await);
+    for arguments in [&["list"][..], &["list", "--json"], &["show", "echo"], &["config", "print"], &["--help"]] {
+        let mut child = author.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let ended: Ran = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.unwrap().unwrap().into();
+        let ended = ended.done();
+        assert_eq!(ended.stderr, "", "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_invocation_that_is_interrupted_is_recorded_as_canceled() {
+    let author = Author::with(TestGateway::start().await.module("spin").await);
+    let sleep = ["invoke", "spin", "--function", "sleep", "--input", r#"{"ms": 25000}"#];
+    let child = author.command(&sleep).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let running = "/api/v1/wasm/executions?status=running";
+    author.gateway.eventually(running, |answer| answer.json()["total"] == 1).await;
+    let id = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
+    kill_process(id, Signal::INT).unwrap();
+    let ended: Ran = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.unwrap().unwrap().into();
+    ended.ended(130);
+    let canceled = "/api/v1/wasm/executions?status=canceled";
+    author.gateway.eventually(canceled, |answer| answer.json()["total"] == 1).await;
+}
