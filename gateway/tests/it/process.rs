@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::component::echo;
 use crate::support::process::output;
-use crate::support::{Answer, Process, TestGateway, guest};
+use crate::support::{Answer, Process, guest};
 
 fn folder() -> Arc<tempfile::TempDir> {
     Arc::new(tempfile::tempdir().unwrap())
@@ -188,44 +188,4 @@ async fn a_second_signal_ends_it_at_once() {
         Answer::of(process.gateway.request(Method::DELETE, "/api/v1/wasm/modules/spin")).await.expect_status(204);
         process.stop().await;
     }
-}
-
-#[tokio::test]
-async fn metrics_are_text_that_a_scraper_reads() {
-    let gw = TestGateway::start().await.module("echo").await.module("trap").await;
-    gw.invoke("echo", json!(1)).await.expect_status(200);
-    gw.invoke("trap", json!({"message": "quote \" and \\ and\nline"})).await.expect_problem(502, "trap");
-    gw.get("/nowhere").await.expect_problem(404, "not-found");
-    let answer = Answer::of(gw.anonymous(Method::GET, "/metrics")).await.expect_status(200);
-    assert!(answer.header("content-type").starts_with("application/openmetrics-text; version=1.0.0"));
-    let text = String::from_utf8(answer.body.to_vec()).unwrap();
-    assert!(text.ends_with("# EOF\n"));
-    let mut families = Vec::new();
-    for line in text.lines() {
-        if let Some(comment) = line.strip_prefix("# ") {
-            if let Some(rest) = comment.strip_prefix("TYPE ") {
-                families.push(rest.split(' ').next().unwrap().to_owned());
-            }
-            continue;
-        }
-        let (series, value) = line.rsplit_once(' ').unwrap();
-        assert!(value.parse::<f64>().is_ok(), "{line}");
-        let name = series.split('{').next().unwrap();
-        assert!(name.starts_with("sluice_") && name.starts_with(families.last().unwrap().as_str()), "{line}");
-        assert_eq!(series.contains('{'), series.ends_with('}'), "{line}");
-    }
-    let mut distinct = families.clone();
-    distinct.sort();
-    distinct.dedup();
-    assert_eq!(distinct.len(), families.len(), "{families:?}");
-    let completed = r#"sluice_executions_total{module="echo",version="1.0.0",status="completed",code=""}"#;
-    assert_eq!(gw.metric(completed).await, 1, "{text}");
-    let trapped = r#"sluice_executions_total{module="trap",version="1.0.0",status="failed",code="trap"}"#;
-    assert_eq!(gw.metric(trapped).await, 1, "{text}");
-    assert_eq!(gw.metric("sluice_http_requests_total{status=\"404\"}").await, 1, "{text}");
-    assert_eq!(gw.metric("sluice_execution_duration_seconds_count{module=\"echo\",version=\"1.0.0\"}").await, 1);
-    // A module that is gone takes its series along.
-    Answer::of(gw.request(Method::DELETE, "/api/v1/wasm/modules/echo")).await.expect_status(204);
-    let text = gw.get("/metrics").await.body;
-    assert!(!String::from_utf8(text.to_vec()).unwrap().contains("module=\"echo\""));
 }

@@ -1,11 +1,12 @@
 //! From `init` to `delete` with a step that was just made.
 
 use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::{Author, Ran};
+use super::{Author, PATIENCE, Ran};
 
 const GOOD: &str = r#"{"order": {"id": "A-17", "customer": "ada@example.com", "country": "DE", "items": [{"sku": "pen", "quantity": 2, "price_cents": 1250}]}}"#;
 const BAD: &str = r#"{"order": {"id": "", "items": []}}"#;
@@ -101,16 +102,34 @@ async fn each_command_of_that_life_answers_in_json_when_asked() {
 }
 
 #[tokio::test]
+async fn an_input_comes_from_a_file_or_a_pipe_and_its_digits_and_order_stay() {
+    use tokio::io::AsyncWriteExt as _;
+
+    let author = Author::with(crate::support::TestGateway::start().await.module("echo").await);
+    let (given, shown) = ("{\"b\": 1.50, \"a\": [1e2]}\n", "{\n  \"b\": 1.50,\n  \"a\": [\n    1e2\n  ]\n}\n");
+    std::fs::write(author.path("order.json"), given).unwrap();
+    let from_file = author.run(&["invoke", "echo", "--input", "@order.json"]).await.done();
+    assert_eq!(from_file.stdout, shown);
+
+    let mut command = author.command(&["invoke", "echo", "--input", "-"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(given.as_bytes()).await.unwrap();
+    let from_pipe: Ran = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.unwrap().unwrap().into();
+    assert_eq!(from_pipe.done().stdout, shown);
+}
+
+#[tokio::test]
 async fn followed_executions_are_printed_as_they_end() {
     use tokio::io::{AsyncBufReadExt as _, BufReader};
 
     let author = Author::with(crate::support::TestGateway::start().await.module("log-spam").await);
     let mut command = author.command(&["logs", "--follow", "log-spam", "--level", "warn"]);
-    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut notes = BufReader::new(child.stderr.take().unwrap()).lines();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let first = tokio::time::timeout(super::PATIENCE, notes.next_line()).await.unwrap().unwrap().unwrap();
+    let first = tokio::time::timeout(PATIENCE, notes.next_line()).await.unwrap().unwrap().unwrap();
     assert!(first.starts_with("following log-spam 1.0.0"), "{first}");
 
     let line = json!({"level": "warn", "message": "half\nand half", "fields": [["n", "1"]]});
@@ -118,7 +137,7 @@ async fn followed_executions_are_printed_as_they_end() {
     author.gateway.invoke_with("log-spam", "fields", body).await.expect_status(200);
     let mut said = Vec::new();
     while said.len() < 3 {
-        let line = tokio::time::timeout(super::PATIENCE, lines.next_line()).await.expect("a line in time");
+        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("a line in time");
         said.push(line.unwrap().expect("it goes on"));
     }
     assert!(said[0].starts_with("completed ") && said[0].contains("log-spam@1.0.0 fields"), "{said:?}");
