@@ -116,9 +116,9 @@ fn allowed() -> Result<Vec<usize>> {
 /// The numbers of the kernel's `0-2,5`.
 fn cores(list: &str) -> Option<Vec<usize>> {
     let mut cores = Vec::new();
-    for part in list.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        cores.extend(first.trim().parse::<usize>().ok()?..=last.trim().parse().ok()?);
+    for range in list.split(',') {
+        let (from, to) = range.split_once('-').unwrap_or((range, range));
+        cores.extend(from.trim().parse::<usize>().ok()?..=to.trim().parse().ok()?);
     }
     Some(cores)
 }

@@ -42,7 +42,7 @@ const ROWS: [Row; 2] = [
     },
     Row {
         id: "memory",
-        title: "memory of the gateway over a million calls",
+        title: "memory of the gateway over many calls",
         method: "`sluice serve` with its defaults on a fresh data folder, under the load of row 2. Resident memory is read \
                  between slices of two seconds, each time when the gateway has written its records and does nothing.",
         plan: Plan::Memory(memory::Plan { guest: guest::ORDER_CHECK, input: guest::GOOD_ORDER, growth_max: 1.1 }),
@@ -85,8 +85,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             versions: versions.clone(),
             figures,
         };
-        println!("\n{}", report.markdown());
+        // Written first: whoever reads along may leave.
         report.write(&project::root().join("bench/results"))?;
+        println!("\n{}", report.markdown());
         if matches!(report.status, Status::Failed { .. }) {
             code = ExitCode::FAILURE;
         }
