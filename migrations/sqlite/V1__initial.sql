@@ -64,7 +64,7 @@ CREATE INDEX executions_by_status ON executions (status, started_at) WHERE statu
 CREATE TABLE execution_logs (
     execution_id BLOB NOT NULL PRIMARY KEY REFERENCES executions (id) ON DELETE CASCADE,
     lines TEXT NOT NULL
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE keys (
     prefix TEXT NOT NULL PRIMARY KEY,
