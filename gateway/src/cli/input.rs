@@ -19,7 +19,7 @@ pub(super) async fn json(flag: &str, argument: String) -> anyhow::Result<JsonTex
     if let Some(path) = argument.strip_prefix('@') {
         return json_file(Path::new(path));
     }
-    JsonText::parse(argument)
+    JsonText::parse(&argument)
         .map_err(|error| Usage(format!("{flag} is not JSON: {error} (a text needs quotes: '\"text\"')")).into())
 }
 
@@ -30,8 +30,8 @@ pub(super) fn json_file(path: &Path) -> anyhow::Result<JsonText> {
 }
 
 fn parse(place: &str, text: &str) -> anyhow::Result<JsonText> {
-    // RawValue takes no white space around the document, and every file ends with some.
-    JsonText::parse(text.trim().to_owned()).map_err(|error| anyhow!("{place} is not JSON: {error}"))
+    // Every file ends with white space, which is no part of the document.
+    JsonText::parse(text.trim()).map_err(|error| anyhow!("{place} is not JSON: {error}"))
 }
 
 /// On a thread of its own, which a signal leaves behind.

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::client::{Client, Remote};
 use super::output::Out;
 use super::{input, modules};
-use crate::model::{Limits, ModuleRef};
+use crate::model::{JsonText, Limits, ModuleRef};
 
 /// What to run, on what.
 #[derive(Debug, clap::Args)]
@@ -47,9 +47,9 @@ pub(super) struct Args {
 #[derive(Serialize)]
 struct Request<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    input: Option<&'a RawValue>,
+    input: Option<JsonText>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<&'a RawValue>,
+    data: Option<JsonText>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     env: BTreeMap<&'a str, &'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,8 +101,8 @@ async fn body(args: &Args) -> anyhow::Result<Vec<u8>> {
     let data = json("--data", args.data.as_ref()).await?;
     let limits = Limits { fuel: args.fuel, memory_bytes: args.memory_bytes, timeout_ms: args.timeout_ms };
     let request = Request {
-        input: input.as_ref().map(crate::model::JsonText::as_raw),
-        data: data.as_ref().map(crate::model::JsonText::as_raw),
+        input,
+        data,
         env: args.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
         limits: (limits != Limits::default()).then_some(limits),
     };

@@ -5,6 +5,7 @@
 //! text; what is checked is that a tree could be made of it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -15,8 +16,9 @@ pub const JSON_DEPTH_MAX: usize = 127;
 
 /// One JSON document as text: well-formed, at most [`JSON_DEPTH_MAX`] deep, every
 /// number representable as `i64`, `u64` or finite `f64`, every string as Unicode.
-#[derive(Clone)]
-pub struct JsonText(Box<RawValue>);
+/// Cheap to clone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct JsonText(Arc<str>);
 
 /// Why a text is not JSON, with the position.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,41 +30,32 @@ impl JsonText {
     ///
     /// # Errors
     /// Tells what is wrong and where.
-    pub fn parse(text: String) -> Result<Self, NotJson> {
-        check(&text)?;
-        RawValue::from_string(text).map(Self).map_err(|error| NotJson(error.to_string()))
+    pub fn parse(text: &str) -> Result<Self, NotJson> {
+        check(text)?;
+        Ok(Self(Arc::from(text)))
     }
 
-    /// Checks a value that has been cut out of a larger document.
-    ///
-    /// # Errors
-    /// Tells what is wrong and where.
-    pub fn from_raw(raw: &RawValue) -> Result<Self, NotJson> {
-        check(raw.get())?;
-        Ok(Self(raw.to_owned()))
-    }
-
-    /// The text of a tree.
+    /// Any text: as it is where it is JSON, else as a JSON string.
     #[must_use]
-    pub fn from_value(value: &serde_json::Value) -> Self {
-        serde_json::value::to_raw_value(value).map_or_else(|_| Self::null(), Self)
+    pub fn parse_or_string(text: &str) -> Self {
+        Self::parse(text).unwrap_or_else(|_| Self::of(text))
+    }
+
+    /// The text of a value; `null` for one that JSON doesn't have.
+    #[must_use]
+    pub fn of(value: &(impl serde::Serialize + ?Sized)) -> Self {
+        serde_json::to_string(value).map_or_else(|_| Self::null(), |text| Self(Arc::from(text)))
     }
 
     /// `null`.
     #[must_use]
     pub fn null() -> Self {
-        Self(RawValue::NULL.to_owned())
+        Self(Arc::from("null"))
     }
 
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.0.get()
-    }
-
-    /// The text, to be put into a larger document.
-    #[must_use]
-    pub fn as_raw(&self) -> &RawValue {
         &self.0
     }
 
@@ -79,15 +72,11 @@ impl fmt::Debug for JsonText {
     }
 }
 
-impl PartialEq for JsonText {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
-}
-
+/// Becomes part of a larger JSON document, as it is.
 impl serde::Serialize for JsonText {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        let raw: &RawValue = serde_json::from_str(self.as_str()).map_err(serde::ser::Error::custom)?;
+        raw.serialize(serializer)
     }
 }
 
@@ -182,24 +171,24 @@ mod tests {
     #[test]
     fn text_that_no_value_can_hold_is_refused() {
         for text in ["1e400", "-1e999", r#""\ud800""#, r#"{"\udc00":1}"#, "", "{", "nul", "01", "[1,]", "NaN"] {
-            assert!(JsonText::parse(text.to_owned()).is_err(), "{text}");
+            assert!(JsonText::parse(text).is_err(), "{text}");
         }
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-        assert!(JsonText::parse(nested(JSON_DEPTH_MAX)).is_ok());
-        assert!(JsonText::parse(nested(JSON_DEPTH_MAX + 1)).is_err());
+        assert!(JsonText::parse(&nested(JSON_DEPTH_MAX)).is_ok());
+        assert!(JsonText::parse(&nested(JSON_DEPTH_MAX + 1)).is_err());
     }
 
     proptest! {
         #[test]
         fn what_is_taken_can_be_made_into_a_tree(text in "\\PC{0,60}") {
-            let taken = JsonText::parse(text.clone()).is_ok();
+            let taken = JsonText::parse(&text).is_ok();
             prop_assert_eq!(taken, serde_json::from_str::<serde_json::Value>(&text).is_ok());
         }
 
         #[test]
         fn every_tree_is_taken_as_text(value in any_json()) {
             let text = value.to_string();
-            let taken = JsonText::parse(text.clone()).unwrap();
+            let taken = JsonText::parse(&text).unwrap();
             prop_assert_eq!(taken.as_str(), text);
         }
     }

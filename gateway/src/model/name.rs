@@ -3,9 +3,10 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use semver::{Version, VersionReq};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::ModuleId;
 
@@ -20,9 +21,9 @@ const ID_LENGTH: usize = 36;
 
 /// A module's name: `[a-z][a-z0-9-]{0,62}`, so that it can be a DNS label, and not in the
 /// form of an id, which would be taken for one.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
-pub struct ModuleName(String);
+/// Cheap to clone: every execution's record has one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ModuleName(Arc<str>);
 
 /// A text that is no module name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +49,7 @@ impl FromStr for ModuleName {
         let starts_well = bytes.next().is_some_and(|byte| byte.is_ascii_lowercase());
         let goes_on_well = bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
         let is_name = starts_well && goes_on_well && text.len() <= NAME_LENGTH_MAX && parse_id(text).is_none();
-        if is_name { Ok(Self(text.to_owned())) } else { Err(ParseNameError) }
+        if is_name { Ok(Self(Arc::from(text))) } else { Err(ParseNameError) }
     }
 }
 
@@ -67,6 +68,12 @@ impl Borrow<str> for ModuleName {
 impl fmt::Display for ModuleName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl Serialize for ModuleName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) fn check(outcome: wit::Outcome, output_bytes_max: u64) -> Result<Outc
     }
     match outcome {
         wit::Outcome::Completed(completed) => {
-            let output = JsonText::parse(completed.output).map_err(|error| Failure {
+            let output = JsonText::parse(&completed.output).map_err(|error| Failure {
                 code: Code::BadOutput,
                 message: format!("the output is not JSON: {error}"),
                 limit: None,
@@ -45,15 +45,9 @@ pub(super) fn check(outcome: wit::Outcome, output_bytes_max: u64) -> Result<Outc
             retryable: failure.retryable,
             // It means nothing for a failure that another attempt can't mend.
             retry_after_ms: failure.retry_after_ms.filter(|_| failure.retryable),
-            details: failure.details.map(json_or_string),
+            details: failure.details.as_deref().map(JsonText::parse_or_string),
         })),
     }
-}
-
-/// A text that is not JSON is kept as a JSON string.
-pub(super) fn json_or_string(text: String) -> JsonText {
-    // Parsing takes the text; a failure is rare and small enough to copy for.
-    JsonText::parse(text.clone()).unwrap_or_else(|_| JsonText::from_value(&serde_json::Value::String(text)))
 }
 
 fn size(outcome: &wit::Outcome) -> u64 {

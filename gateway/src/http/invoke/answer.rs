@@ -1,40 +1,16 @@
 //! What a caller is told of an execution.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use super::super::{Body, Problem};
 use super::{RETRY_AFTER_S, no_store};
 use crate::error::Code;
 use crate::model::{ExecutionId, JsonText};
 use crate::runtime::{Execution, Outcome, StepFailure, Usage};
-
-#[derive(Serialize)]
-struct Completed<'a> {
-    execution_id: ExecutionId,
-    status: &'static str,
-    output: &'a RawValue,
-    next: Option<&'a [String]>,
-    data: Data<'a>,
-    metrics: Metrics,
-}
-
-/// The data is an object always.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Data<'a> {
-    Given(&'a RawValue),
-    Empty {},
-}
-
-#[derive(Serialize)]
-struct Metrics {
-    fuel: Option<u64>,
-    memory_bytes: u64,
-    duration_us: u64,
-    instance: &'static str,
-}
 
 #[derive(Serialize)]
 struct Accepted {
@@ -46,14 +22,13 @@ struct Accepted {
 pub(super) fn of(id: ExecutionId, execution: &Execution) -> Result<Response<Body>, Problem> {
     match &execution.result {
         Ok(Outcome::Completed { output, next }) => {
-            let data = execution.data.as_ref();
-            Ok(completed(id, (output, next.as_deref(), data), execution.usage))
+            Ok(completed(id, output, next.as_deref(), execution))
         }
         Ok(Outcome::Invalid(errors)) => {
             Err(Problem::new(Code::InvalidData, invalid_detail(errors.len())).errors(errors.clone()).execution_id(id))
         }
         Ok(Outcome::Failed(failure)) => Err(Problem::new(Code::StepFailed, failed_detail(failure))
-            .failure(JsonText::from_value(&serde_json::to_value(failure).unwrap_or_default()))
+            .failure(JsonText::of(failure))
             .execution_id(id)),
         Err(failure) => {
             let mut problem = Problem::new(failure.code, failure.message.clone()).execution_id(id);
@@ -70,7 +45,9 @@ pub(super) fn of(id: ExecutionId, execution: &Execution) -> Result<Response<Body
 
 /// The answer for an execution that goes on.
 pub(super) fn accepted(id: ExecutionId) -> Response<Body> {
-    let mut response = json(&Accepted { execution_id: id, status: "running" });
+    // This type holds nothing that could fail to be written.
+    let body = serde_json::to_vec(&Accepted { execution_id: id, status: "running" }).unwrap_or_default();
+    let mut response = json(body);
     *response.status_mut() = StatusCode::ACCEPTED;
     let headers = response.headers_mut();
     if let Ok(location) = HeaderValue::try_from(format!("/api/v1/wasm/executions/{id}")) {
@@ -80,27 +57,28 @@ pub(super) fn accepted(id: ExecutionId) -> Response<Body> {
     response
 }
 
-type Returned<'a> = (&'a JsonText, Option<&'a [String]>, Option<&'a JsonText>);
-
-fn completed(id: ExecutionId, (output, next, data): Returned<'_>, usage: Usage) -> Response<Body> {
-    json(&Completed {
-        execution_id: id,
-        status: "completed",
-        output: output.as_raw(),
-        next,
-        data: data.map_or(Data::Empty {}, |data| Data::Given(data.as_raw())),
-        metrics: Metrics {
-            fuel: usage.fuel,
-            memory_bytes: usage.memory_bytes,
-            duration_us: usage.duration_us,
-            instance: "fresh",
-        },
-    })
+/// Written by hand: output and data are JSON text already, and a serializer would
+/// parse them once more to find that out.
+fn completed(id: ExecutionId, output: &JsonText, next: Option<&[String]>, execution: &Execution) -> Response<Body> {
+    /// What stands around the two.
+    const FRAME_BYTES: usize = 256;
+    let data = execution.data.as_ref().map_or("{}", JsonText::as_str);
+    let Usage { fuel, memory_bytes, duration_us } = execution.usage;
+    let mut text = String::with_capacity(output.as_str().len() + data.len() + FRAME_BYTES);
+    // Writing to a string doesn't fail.
+    let _ = write!(
+        text,
+        r#"{{"execution_id":"{id}","status":"completed","output":{},"next":{},"data":{data},"metrics":{{"fuel":{},"#,
+        output.as_str(),
+        next.map_or(Cow::Borrowed("null"), |next| serde_json::to_string(next).unwrap_or_default().into()),
+        fuel.map_or(Cow::Borrowed("null"), |fuel| fuel.to_string().into()),
+    );
+    let _ = write!(text, r#""memory_bytes":{memory_bytes},"duration_us":{duration_us},"instance":"fresh"}}}}"#);
+    json(text.into_bytes())
 }
 
-fn json(value: &impl Serialize) -> Response<Body> {
-    // These types hold nothing that could fail to be written.
-    let mut response = Response::new(Body::from(serde_json::to_vec(value).unwrap_or_default()));
+fn json(body: Vec<u8>) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     no_store(&mut response);
     response

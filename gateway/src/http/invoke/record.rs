@@ -47,12 +47,22 @@ impl Running {
 
     /// The record of an execution that runs.
     pub(super) fn record(&self) -> ExecutionRecord {
+        self.record_of(self.function.clone())
+    }
+
+    /// The same for the last time.
+    fn take_record(&mut self) -> ExecutionRecord {
+        let function = std::mem::take(&mut self.function);
+        self.record_of(function)
+    }
+
+    fn record_of(&self, function: String) -> ExecutionRecord {
         ExecutionRecord {
             execution_id: self.id,
             module_id: self.module.id,
             module: self.module.name.clone(),
             version: self.module.version.clone(),
-            function: self.function.clone(),
+            function,
             status: Status::Running,
             started_at: self.started_at,
             duration_us: None,
@@ -81,7 +91,7 @@ impl Running {
         if let Some(trace) = &self.trace {
             trace.record_outcome(status, code);
         }
-        self.recorder.record(ExecutionRecord {
+        let record = ExecutionRecord {
             status,
             duration_us: Some(usage.duration_us),
             fuel: usage.fuel,
@@ -89,8 +99,9 @@ impl Running {
             error: code.map(|code| error(code, &execution)),
             lines: execution.lines,
             lines_dropped: execution.lines_dropped,
-            ..self.record()
-        });
+            ..self.take_record()
+        };
+        self.recorder.record(record);
     }
 }
 
@@ -101,11 +112,12 @@ impl Drop for Running {
         }
         let duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.metrics.execution_ended(Status::Canceled, None, duration_us, None, 0);
-        self.recorder.record(ExecutionRecord {
+        let record = ExecutionRecord {
             status: Status::Canceled,
             duration_us: Some(duration_us),
-            ..self.record()
-        });
+            ..self.take_record()
+        };
+        self.recorder.record(record);
     }
 }
 

@@ -126,7 +126,7 @@ impl Mistakes {
     }
 
     fn json(&mut self, path: &str, raw: &RawValue) -> Option<JsonText> {
-        JsonText::from_raw(raw).map_err(|error| self.add(path.to_owned(), "malformed", error.to_string())).ok()
+        JsonText::parse(raw.get()).map_err(|error| self.add(path.to_owned(), "malformed", error.to_string())).ok()
     }
 
     /// `null` is as good as nothing.

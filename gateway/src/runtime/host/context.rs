@@ -67,7 +67,7 @@ impl Context {
     /// The data as the step left it.
     pub(in crate::runtime) fn finish(self) -> Option<JsonText> {
         match self.working {
-            Some(working) if working.changed => Some(JsonText::from_value(&working.data)),
+            Some(working) if working.changed => Some(JsonText::of(&working.data)),
             _ => self.given,
         }
     }
@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     fn context(data: &Value) -> Context {
-        Context::new(Some(JsonText::from_value(data)))
+        Context::new(Some(JsonText::of(data)))
     }
 
     #[test]
@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn data_that_nobody_touched_keeps_its_text() {
         let text = "{\"n\": 1.50, \"n2\" : 12345678901234567890123}";
-        let mut context = Context::new(Some(JsonText::parse(text.to_owned()).unwrap()));
+        let mut context = Context::new(Some(JsonText::parse(text).unwrap()));
         context.get("n");
         assert_eq!(context.finish().unwrap().as_str(), text);
     }
