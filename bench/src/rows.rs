@@ -28,7 +28,7 @@ enum Plan {
 }
 
 /// The numbers are those of the design's list of rows.
-const ROWS: [Row; 2] = [
+const ROWS: [Row; 3] = [
     Row {
         id: "2",
         title: "step invoke over HTTP, fresh instance, Rust",
@@ -39,6 +39,13 @@ const ROWS: [Row; 2] = [
                  accepts. Runs are interleaved (hyper, sluice, hyper, sluice, …), the ratio is taken pair by pair, and \
                  the median is given with minimum and maximum. CPU is user and system time of all threads of the server.",
         plan: Plan::Paired(paired::Plan { guest: guest::ORDER_CHECK, input: guest::GOOD_ORDER, goal: 0.33 }),
+    },
+    Row {
+        id: "2-echo",
+        title: "the same for a step that answers with what it was given",
+        method: "As row 2, with the fixture `echo` in place of `order-check`: what a call costs where the step itself \
+                 does next to nothing and logs nothing.",
+        plan: Plan::Paired(paired::Plan { guest: guest::ECHO, input: guest::GOOD_ORDER, goal: 0.33 }),
     },
     Row {
         id: "memory",

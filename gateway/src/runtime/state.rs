@@ -36,7 +36,8 @@ pub(super) struct State {
     host_calls_left: u32,
     host_calls_max: u32,
     host_call_spans_left: u32,
-    wasi: WasiCtx,
+    /// Made when it is first asked for: most steps import WASI and never call it.
+    wasi: Option<WasiCtx>,
     table: ResourceTable,
     http: WasiHttpCtx,
     outgoing: DenyOutgoing,
@@ -45,7 +46,6 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(mut call: Call, bounds: &Bounds, deadline: Instant) -> Self {
         let log = Log::new(bounds.log_lines, bounds.log_bytes, bounds.clock.clone());
-        let wasi = super::host::wasi::context(std::mem::take(&mut call.env), &log);
         let mut table = ResourceTable::new();
         table.set_max_capacity(WASI_RESOURCES_MAX);
         let mut http = WasiHttpCtx::new();
@@ -58,7 +58,7 @@ impl State {
             host_calls_left: bounds.host_calls,
             host_calls_max: bounds.host_calls,
             host_call_spans_left: HOST_CALL_SPANS_MAX,
-            wasi,
+            wasi: None,
             table,
             http,
             outgoing: DenyOutgoing,
@@ -82,7 +82,9 @@ impl State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        let Self { wasi, call, log, table, .. } = self;
+        let ctx = wasi.get_or_insert_with(|| super::host::wasi::context(std::mem::take(&mut call.env), log));
+        WasiCtxView { ctx, table }
     }
 }
 

@@ -50,7 +50,7 @@ impl HostWallClock for Wall {
     }
 }
 
-/// Starts at zero with each execution, so that it tells nothing of the host's uptime.
+/// Starts at zero when an execution first asks, so that it tells nothing of the host's uptime.
 struct Monotonic(Instant);
 
 impl HostMonotonicClock for Monotonic {
