@@ -136,7 +136,7 @@ pub enum Ending {
 /// # Errors
 /// When it is none.
 pub fn json(text: &str) -> Result<JsonText> {
-    JsonText::parse(text.to_owned()).context("not JSON")
+    JsonText::parse(text).context("not JSON")
 }
 
 fn describe(name: &str, bytes: &[u8]) -> Result<Module> {
