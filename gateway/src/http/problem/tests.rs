@@ -39,7 +39,7 @@ fn members_that_do_not_always_apply_are_shown_where_they_do() {
         .execution_id(id)
         .limit(10)
         .used(11)
-        .failure(JsonText::parse("{\"retryable\":true}".to_owned()).unwrap());
+        .failure(JsonText::parse("{\"retryable\":true}").unwrap());
     let (response, value) = rendered(problem);
     assert_eq!(response.status(), 502);
     assert_eq!(value["origin"], "guest");
