@@ -136,6 +136,11 @@ fn unclassified(error: &wasmtime::Error, limits: &EffectiveLimits, bounds: &Boun
         return Failure { code: Code::Overloaded, message, limit: None, used: None };
     }
     let text = format!("{error:#}");
+    if is_of_the_host(error) {
+        tracing::error!(error = text, "the operating system refused what an execution needs");
+        let message = "the gateway could not run the step".to_owned();
+        return Failure { code: Code::Internal, message, limit: None, used: None };
+    }
     if text.contains(COPY_LIMIT_MESSAGE) {
         let used = copy_bytes_max(limits, bounds);
         return Failure {
@@ -148,6 +153,12 @@ fn unclassified(error: &wasmtime::Error, limits: &EffectiveLimits, bounds: &Boun
     trapped(&text)
 }
 
+/// Whether a system call failed, as when there is no memory to map. What WASI refuses
+/// a guest is told to the guest and doesn't end the execution.
+fn is_of_the_host(error: &wasmtime::Error) -> bool {
+    error.chain().any(|cause| cause.is::<std::io::Error>() || cause.is::<rustix::io::Errno>())
+}
+
 fn trapped(what: &str) -> Failure {
     Failure { code: Code::Trap, message: what.to_owned(), limit: None, used: None }
 }
@@ -158,5 +169,18 @@ fn timed_out(limit_ms: u64, usage: &Usage) -> Failure {
         message: format!("the step ran longer than {limit_ms} ms"),
         limit: Some(limit_ms),
         used: Some(usage.duration_us / 1_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_operating_system_is_not_the_guests() {
+        let failed = wasmtime::Error::from(std::io::Error::from_raw_os_error(12)).context("mmap failed");
+        assert!(is_of_the_host(&failed));
+        assert!(is_of_the_host(&wasmtime::Error::from(rustix::io::Errno::NOMEM).context("mprotect failed")));
+        assert!(!is_of_the_host(&wasmtime::Error::msg("unknown handle index 12")));
     }
 }

@@ -18,8 +18,9 @@ use crate::telemetry::Sampled;
 /// real guests hold a dozen.
 const WASI_RESOURCES_MAX: usize = 1_000;
 
-/// In-memory size of one set of headers that a guest may build.
-const HTTP_FIELDS_BYTES_MAX: usize = 64 * 1024;
+/// In-memory size of one set of headers that a guest may build: what servers take of
+/// a request's head, and 16 MiB in all the resources that a guest may hold.
+const HTTP_FIELDS_BYTES_MAX: usize = 16 * 1024;
 
 /// Host calls of one execution that get a span: more than a person reads, and few
 /// enough that a step in a loop doesn't push others' spans out of the exporter's

@@ -1,10 +1,11 @@
 //! The body of an invoke request: cut into texts, checked, not made into trees.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
 use crate::error::{Code, FieldError};
 use crate::model::{JsonText, Limits};
@@ -13,6 +14,18 @@ use crate::model::{JsonText, Limits};
 /// process's environment on small systems.
 const ENV_ENTRIES_MAX: usize = 200;
 const ENV_BYTES_MAX: usize = 64 * 1024;
+
+/// How long `env` may be as JSON: all of it escaped, and the rest of its text.
+const ENV_TEXT_BYTES_MAX: usize = 8 * ENV_BYTES_MAX;
+
+/// How long `limits` may be: three numbers and any amount of white space.
+const LIMITS_TEXT_BYTES_MAX: usize = 4 * 1024;
+
+/// Mistakes that are told one by one, how much of a name each tells, and of what a
+/// parser says: an answer is not to be larger than the request.
+const MISTAKES_MAX: usize = 20;
+const NAME_CHARS_MAX: usize = 100;
+const PARSER_CHARS_MAX: usize = 200;
 
 /// What a caller asks for.
 #[derive(Debug, PartialEq)]
@@ -24,7 +37,7 @@ pub(super) struct InvokeRequest {
     pub(super) limits: Limits,
 }
 
-/// Why a body is no request: all mistakes at once.
+/// Why a body is no request: all mistakes at once, or the first of many.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BadRequest {
     pub(super) code: Code,
@@ -37,10 +50,10 @@ impl InvokeRequest {
     pub(super) fn parse(body: &[u8]) -> Result<Self, BadRequest> {
         let Members { input, data, env, limits, unknown } = members(body)?;
         let mut mistakes = Mistakes::default();
-        for name in unknown {
-            let known = "input, data, env, limits";
-            mistakes.unknown(pointer("", &name), format!("{name} is not known; known are {known}"));
+        for name in &unknown.first {
+            mistakes.unknown("", name, "input, data, env, limits");
         }
+        mistakes.more_unknown(unknown.more);
         let input = input.map_or_else(|| Some(JsonText::null()), |raw| mistakes.json("/input", raw));
         let data = data.and_then(|raw| mistakes.object("/data", raw));
         let env = env.map_or_else(Vec::new, |raw| read_env(raw, &mut mistakes));
@@ -56,7 +69,7 @@ fn members(body: &[u8]) -> Result<Members<'_>, BadRequest> {
     }
     serde_json::from_slice(body).map_err(|error| BadRequest {
         code: Code::BadRequest,
-        detail: format!("the body is not a JSON object: {error}"),
+        detail: format!("the body is not a JSON object: {}", shortened(&error.to_string(), PARSER_CHARS_MAX)),
         errors: Vec::new(),
     })
 }
@@ -68,7 +81,24 @@ struct Members<'a> {
     data: Option<&'a RawValue>,
     env: Option<&'a RawValue>,
     limits: Option<&'a RawValue>,
-    unknown: Vec<String>,
+    unknown: Unknown,
+}
+
+/// The first names that are not known, and how many more there are.
+#[derive(Default)]
+struct Unknown {
+    first: Vec<String>,
+    more: usize,
+}
+
+impl Unknown {
+    fn add(&mut self, name: &str) {
+        if self.first.len() < MISTAKES_MAX {
+            self.first.push(shortened(name, NAME_CHARS_MAX).into_owned());
+        } else {
+            self.more += 1;
+        }
+    }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
@@ -77,7 +107,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
-/// Reads the members by hand so that all unknown ones are told, not only the first.
+/// Reads the members by hand so that several unknown ones are told, not only the first.
 struct MembersVisitor;
 
 impl<'de> Visitor<'de> for MembersVisitor {
@@ -89,7 +119,7 @@ impl<'de> Visitor<'de> for MembersVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
         let mut members = Members::default();
-        while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
             let slot = match name.as_ref() {
                 "input" => &mut members.input,
                 "data" => &mut members.data,
@@ -97,7 +127,7 @@ impl<'de> Visitor<'de> for MembersVisitor {
                 "limits" => &mut members.limits,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
-                    members.unknown.push(name.into_owned());
+                    members.unknown.add(&name);
                     continue;
                 }
             };
@@ -111,18 +141,30 @@ impl<'de> Visitor<'de> for MembersVisitor {
 
 #[derive(Default)]
 struct Mistakes {
+    /// The first of them.
     errors: Vec<FieldError>,
+    count: usize,
     unknown: usize,
 }
 
 impl Mistakes {
-    fn unknown(&mut self, path: String, message: String) {
+    fn unknown(&mut self, parent: &str, name: &str, known: &str) {
         self.unknown += 1;
-        self.errors.push(FieldError::new(path, "unknown-field", message));
+        let message = format!("{} is not known; known are {known}", shortened(name, NAME_CHARS_MAX));
+        self.add(pointer(parent, name), "unknown-field", message);
+    }
+
+    /// Only counts.
+    fn more_unknown(&mut self, count: usize) {
+        self.unknown += count;
+        self.count += count;
     }
 
     fn add(&mut self, path: String, code: &str, message: impl Into<String>) {
-        self.errors.push(FieldError::new(path, code, message));
+        self.count += 1;
+        if self.errors.len() < MISTAKES_MAX {
+            self.errors.push(FieldError::new(path, code, message));
+        }
     }
 
     fn json(&mut self, path: &str, raw: &RawValue) -> Option<JsonText> {
@@ -142,61 +184,75 @@ impl Mistakes {
         None
     }
 
-    fn map(&mut self, path: &str, raw: &RawValue) -> Map<String, Value> {
-        self.object(path, raw).and_then(|json| serde_json::from_str(json.as_str()).ok()).unwrap_or_default()
+    /// The members of an object as they stand, by name.
+    fn map<'a>(&mut self, path: &str, raw: &'a RawValue) -> BTreeMap<String, &'a RawValue> {
+        self.object(path, raw).and_then(|_| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
     }
 
     fn none_or<T>(self, value: T) -> Result<T, BadRequest> {
         if self.errors.is_empty() {
             return Ok(value);
         }
-        let code = if self.unknown == self.errors.len() { Code::UnknownField } else { Code::BadRequest };
-        let detail =
+        let code = if self.unknown == self.count { Code::UnknownField } else { Code::BadRequest };
+        let mut detail =
             self.errors.iter().map(|error| format!("{}: {}", error.path, error.message)).collect::<Vec<_>>().join("; ");
+        let more = self.count - self.errors.len();
+        if more > 0 {
+            detail += &format!("; and {more} more");
+        }
         Err(BadRequest { code, detail, errors: self.errors })
     }
 }
 
 fn read_env(raw: &RawValue, mistakes: &mut Mistakes) -> Vec<(String, String)> {
+    let too_large = format!("at most {ENV_ENTRIES_MAX} variables with {ENV_BYTES_MAX} bytes together");
+    if raw.get().len() > ENV_TEXT_BYTES_MAX {
+        mistakes.add("/env".to_owned(), "too-large", too_large);
+        return Vec::new();
+    }
     let map = mistakes.map("/env", raw);
-    let bytes: usize = map.iter().map(|(name, value)| name.len() + value.as_str().map_or(0, str::len)).sum();
-    if map.len() > ENV_ENTRIES_MAX || bytes > ENV_BYTES_MAX {
-        let message = format!("at most {ENV_ENTRIES_MAX} variables with {ENV_BYTES_MAX} bytes together");
-        mistakes.add("/env".to_owned(), "too-large", message);
+    if map.len() > ENV_ENTRIES_MAX {
+        mistakes.add("/env".to_owned(), "too-large", too_large);
         return Vec::new();
     }
     let mut env = Vec::with_capacity(map.len());
     for (name, value) in map {
-        match value {
+        match serde_json::from_str::<String>(value.get()) {
             _ if name.is_empty() || name.contains(['=', '\0']) => {
                 mistakes.add(pointer("/env", &name), "malformed", "a name is not empty and has no = and no NUL");
             }
-            Value::String(value) if value.contains('\0') => {
+            Ok(value) if value.contains('\0') => {
                 mistakes.add(pointer("/env", &name), "malformed", "a value has no NUL");
             }
-            Value::String(value) => env.push((name, value)),
-            _ => mistakes.add(pointer("/env", &name), "wrong-type", "a string is wanted"),
+            Ok(value) => env.push((name, value)),
+            Err(_) => mistakes.add(pointer("/env", &name), "wrong-type", "a string is wanted"),
         }
+    }
+    if env.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > ENV_BYTES_MAX {
+        mistakes.add("/env".to_owned(), "too-large", too_large);
     }
     env
 }
 
 fn read_limits(raw: &RawValue, mistakes: &mut Mistakes) -> Limits {
     let mut limits = Limits::default();
+    if raw.get().len() > LIMITS_TEXT_BYTES_MAX {
+        let message = format!("at most {LIMITS_TEXT_BYTES_MAX} bytes");
+        mistakes.add("/limits".to_owned(), "too-large", message);
+        return limits;
+    }
     for (name, value) in mistakes.map("/limits", raw) {
         let slot = match name.as_str() {
             "fuel" => &mut limits.fuel,
             "memory_bytes" => &mut limits.memory_bytes,
             "timeout_ms" => &mut limits.timeout_ms,
             _ => {
-                let known = "fuel, memory_bytes, timeout_ms";
-                mistakes.unknown(pointer("/limits", &name), format!("{name} is not known; known are {known}"));
+                mistakes.unknown("/limits", &name, "fuel, memory_bytes, timeout_ms");
                 continue;
             }
         };
-        match (&value, value.as_u64()) {
-            (Value::Null, _) => {}
-            (_, Some(number)) if number > 0 => *slot = Some(number),
+        match serde_json::from_str::<Option<u64>>(value.get()) {
+            Ok(number) if number != Some(0) => *slot = number,
             _ => mistakes.add(pointer("/limits", &name), "wrong-type", "a positive whole number is wanted"),
         }
     }
@@ -205,7 +261,16 @@ fn read_limits(raw: &RawValue, mistakes: &mut Mistakes) -> Limits {
 
 /// A JSON Pointer to a member.
 fn pointer(parent: &str, name: &str) -> String {
+    let name = shortened(name, NAME_CHARS_MAX);
     format!("{parent}/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
+/// The beginning of a text that is longer than an error should tell.
+fn shortened(text: &str, chars_max: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(chars_max).and_then(|(end, _)| text.get(..end)) {
+        Some(start) => Cow::Owned(format!("{start}…")),
+        None => Cow::Borrowed(text),
+    }
 }
 
 #[cfg(test)]
@@ -263,6 +328,32 @@ mod tests {
         assert_eq!(refused(&deep), (Code::BadRequest, vec!["/input".to_owned()]));
         let unknown = format!("{{\"x\": {}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
         assert_eq!(refused(&unknown).0, Code::UnknownField);
+    }
+
+    #[test]
+    fn many_mistakes_are_counted_and_the_first_are_told() {
+        let member = |index: usize| format!("\"{}{index}\":0", "é".repeat(1_000));
+        let members = (0..1_000).map(member).collect::<Vec<_>>().join(",");
+        let refusal = InvokeRequest::parse(format!("{{{members}}}").as_bytes()).unwrap_err();
+        assert_eq!((refusal.code, refusal.errors.len()), (Code::UnknownField, MISTAKES_MAX));
+        assert!(refusal.detail.ends_with("; and 980 more") && refusal.detail.len() < 20_000, "{}", refusal.detail);
+        let env = (0..150).map(|index| format!("\"{index}\":0")).collect::<Vec<_>>().join(",");
+        let refusal = InvokeRequest::parse(format!("{{\"x\":0,\"env\":{{{env}}}}}").as_bytes()).unwrap_err();
+        assert_eq!((refusal.code, refusal.errors.len()), (Code::BadRequest, MISTAKES_MAX));
+        assert!(refusal.detail.ends_with("; and 131 more"), "{}", refusal.detail);
+        let text = format!("\"{}\"", "x".repeat(1_000_000));
+        assert!(InvokeRequest::parse(text.as_bytes()).unwrap_err().detail.len() < 1_000);
+    }
+
+    #[test]
+    fn members_that_are_too_long_are_refused_unread() {
+        let long = |member: &str, bytes: usize| format!("{{\"{member}\": {{\"a\":\"{}\"}}}}", "x".repeat(bytes));
+        for body in [long("limits", LIMITS_TEXT_BYTES_MAX), long("env", ENV_TEXT_BYTES_MAX), long("env", ENV_BYTES_MAX)]
+        {
+            let errors = InvokeRequest::parse(body.as_bytes()).unwrap_err().errors;
+            assert_eq!(errors.iter().map(|error| error.code.as_str()).collect::<Vec<_>>(), ["too-large"]);
+        }
+        assert!(InvokeRequest::parse(long("env", ENV_BYTES_MAX - 1).as_bytes()).is_ok());
     }
 
     proptest! {

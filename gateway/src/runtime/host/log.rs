@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, WasmList, WasmStr};
 
+use super::tree;
 use crate::clock::Clock;
 use crate::model::{self, LogLine};
 use crate::runtime::state::State;
@@ -17,6 +18,13 @@ use crate::runtime::state::State;
 /// What a line or a field costs on top of its text, so that empty ones are not free.
 const LINE_BYTES: u64 = 64;
 const FIELD_BYTES: u64 = 16;
+
+/// How deep a field's arrays and objects may nest: a reader of the record adds levels
+/// of its own, and must stay within its parser's recursion limit.
+const FIELD_DEPTH_MAX: usize = 64;
+
+/// A name that serde_json's reader takes for its own: JSON in a string follows.
+const RESERVED_NAME: &str = "$serde_json::private::RawValue";
 
 /// How much is kept of the end of stdout and of stderr each: enough for the
 /// exception and the stack trace of a Python or JavaScript guest.
@@ -97,10 +105,28 @@ fn read_line(
         if cost > room {
             return Ok(None);
         }
-        let value = serde_json::from_str(&json).unwrap_or_else(|_| Value::String(json.clone().into_owned()));
-        map.insert(name.into_owned(), value);
+        map.insert(name.into_owned(), field_value(&json));
     }
     Ok(Some((message, map, cost)))
+}
+
+/// A field as JSON, or as a string where it is none or could not be read back.
+fn field_value(json: &str) -> Value {
+    tree::parse(json, usize::MAX)
+        .ok()
+        .filter(|value| is_readable(value, FIELD_DEPTH_MAX))
+        .unwrap_or_else(|| Value::from(json))
+}
+
+fn is_readable(value: &Value, levels: usize) -> bool {
+    match (value, levels.checked_sub(1)) {
+        (Value::Array(array), Some(levels)) => array.iter().all(|value| is_readable(value, levels)),
+        (Value::Object(object), Some(levels)) => {
+            object.iter().all(|(name, value)| name != RESERVED_NAME && is_readable(value, levels))
+        }
+        (Value::Array(_) | Value::Object(_), None) => false,
+        _ => true,
+    }
 }
 
 /// Repeats a line in the gateway's own log, for whoever turned `sluice::guest` on.
@@ -273,6 +299,21 @@ mod tests {
         assert_eq!(messages, ["first", "thread panicked: no such order"]);
         assert!(lines.iter().all(|line| line.level == model::Level::Error));
         assert_eq!(dropped, 0);
+    }
+
+    #[test]
+    fn any_field_can_be_read_back_from_a_record() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let reserved = format!(r#"{{"a":1,"{RESERVED_NAME}":"no JSON"}}"#);
+        for json in [nested(FIELD_DEPTH_MAX), nested(FIELD_DEPTH_MAX + 1), nested(127), reserved] {
+            let fields = Map::from_iter([("field".to_owned(), field_value(&json))]);
+            let line = LogLine { at: Timestamp::UNIX_EPOCH, level: model::Level::Info, message: String::new(), fields };
+            let record = serde_json::to_string(&[[[&line]]]).unwrap();
+            let read: [[[LogLine; 1]; 1]; 1] = serde_json::from_str(&record).unwrap();
+            assert_eq!(read, [[[line]]]);
+        }
+        assert!(field_value(&nested(FIELD_DEPTH_MAX)).is_array());
+        assert_eq!(field_value(&nested(FIELD_DEPTH_MAX + 1)), nested(FIELD_DEPTH_MAX + 1));
     }
 
     proptest! {

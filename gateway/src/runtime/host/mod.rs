@@ -6,6 +6,7 @@ mod db;
 mod http;
 pub(super) mod log;
 pub(super) mod outgoing;
+mod tree;
 pub(super) mod wasi;
 
 use wasmtime::component::{HasSelf, Linker};
