@@ -22,7 +22,7 @@ const FIELD_BYTES: u64 = 16;
 /// exception and the stack trace of a Python or JavaScript guest.
 const TAIL_BYTES_MAX: usize = 8 * 1024;
 
-/// How much of one line of stdout or stderr becomes one log line.
+/// How many of the last lines of stdout and of stderr each become log lines.
 const TAIL_LINES_MAX: usize = 100;
 
 #[derive(Debug, Clone, Copy, ComponentType, Lift)]
