@@ -92,7 +92,6 @@ codes! {
     OutputTooLarge = "output-too-large", 502, Guest, "The step's output is over its bound";
     StackExhausted = "stack-exhausted", 502, Guest, "The step ran out of stack";
     Overloaded = "overloaded", 503, Gateway, "No slot was free in time";
-    NotReady = "not-ready", 503, Gateway, "The gateway is not ready";
     TimedOut = "timed-out", 504, Guest, "The step ran out of time";
 }
 

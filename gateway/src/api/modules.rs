@@ -59,12 +59,14 @@ fn refused(error: registry::Error) -> Problem {
         registry::Error::BadRequest(errors) => Problem::malformed(errors),
         registry::Error::VersionExists { .. } => Problem::new(Code::VersionExists, text),
         registry::Error::NotFound(_) => Problem::new(Code::NotFound, text),
-        registry::Error::Blob(error @ blob::Error::Integrity { .. }) => {
-            Problem::new(Code::Integrity, "the stored module is not what was uploaded").caused_by(error)
+        // The registry has logged it, with the module.
+        registry::Error::Blob(blob::Error::Integrity { .. }) => {
+            Problem::new(Code::Integrity, "the stored module is not what was uploaded")
         }
         error @ (registry::Error::Blob(blob::Error::Missing(_) | blob::Error::Unavailable { .. })
         | registry::Error::Store(_)
-        | registry::Error::Compile(_)) => Problem::internal(error),
+        | registry::Error::Compile(_)
+        | registry::Error::Defect(_)) => Problem::internal(error),
     }
 }
 
@@ -134,9 +136,7 @@ pub(super) async fn download(
     let body = if method == Method::HEAD {
         Body::empty()
     } else {
-        // By id: what a name means may change meanwhile.
-        let (_, bytes) = services.registry.download(&ModuleRef::Id(module.id)).await.map_err(refused)?;
-        Body::from(bytes)
+        Body::from(services.registry.download(module).await.map_err(refused)?)
     };
     let file = format!("attachment; filename=\"{}-{}.wasm\"", module.name, module.version);
     let headers = [

@@ -14,7 +14,6 @@ const ERRORS_MAX: usize = 20;
 /// Names of parameters and parts are shown up to here.
 const SHOWN_CHARACTERS_MAX: usize = 64;
 const LIMIT_DEFAULT: u32 = 50;
-const LIMIT_MAX: u32 = 200;
 
 /// The parameters of a request.
 #[derive(Debug)]
@@ -57,7 +56,7 @@ impl Query {
     /// `page` and `limit`.
     pub(super) fn page(&mut self) -> PageRequest {
         let page = self.take("page", |text| whole_number(text, 1, u32::MAX));
-        let limit = self.take("limit", |text| whole_number(text, 1, LIMIT_MAX));
+        let limit = self.take("limit", |text| whole_number(text, 1, PageRequest::LIMIT_MAX));
         PageRequest { page: page.unwrap_or(1), limit: limit.unwrap_or(LIMIT_DEFAULT) }
     }
 

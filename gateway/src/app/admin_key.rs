@@ -4,13 +4,14 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::Error;
+use crate::config::ADMIN_KEY_FILE;
 use crate::http::auth;
 use crate::model::Role;
 use crate::store::Store;
 
 /// Where the `sluice` command finds the key by itself.
 pub(super) fn path(data_dir: &Path) -> PathBuf {
-    data_dir.join("admin.key")
+    data_dir.join(ADMIN_KEY_FILE)
 }
 
 /// Makes the first key unless the store has one. The file comes before the row: a

@@ -6,6 +6,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -17,6 +18,7 @@ use serde::de::DeserializeOwned;
 use super::key::Key;
 use super::output::Out;
 use super::problem::Problem;
+use crate::config;
 
 /// A gateway in the same network answers within milliseconds; ten seconds bear a
 /// lost packet or two.
@@ -27,12 +29,15 @@ const READ_TIMEOUT: Duration = Duration::from_mins(5);
 /// Of an answer that is no Sluice gateway's.
 const EXCERPT_LENGTH: usize = 200;
 
+/// A gateway that was not told where to listen.
+static DEFAULT_SERVER: LazyLock<String> = LazyLock::new(|| format!("http://{}", config::Server::LISTEN_DEFAULT));
+
 /// Which gateway, and who asks.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Gateway")]
 pub(super) struct Remote {
     /// The gateway's address.
-    #[arg(long, value_name = "URL", env = "SLUICE_SERVER", hide_env_values = true, default_value = "http://127.0.0.1:8080", value_parser = parse_server)]
+    #[arg(long, value_name = "URL", env = "SLUICE_SERVER", hide_env_values = true, default_value = DEFAULT_SERVER.as_str(), value_parser = parse_server)]
     server: Url,
     /// The API key; without one, `admin.key` of the data folder is used.
     #[arg(long, env = "SLUICE_KEY", hide_env_values = true)]

@@ -9,10 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use reqwest::header::HeaderValue;
 
-/// The file that the first start of a gateway writes into its data folder.
-const FILE_NAME: &str = "admin.key";
-/// The folder that `sluice serve` uses where none is given.
-const DATA_FOLDER: &str = "data";
+use crate::config::{ADMIN_KEY_FILE, DATA_FOLDER};
 
 /// A key, or why there is none.
 pub(super) enum Key {
@@ -50,7 +47,7 @@ impl Key {
             return Self::found(key, Place::Given);
         }
         let file = match data_dir {
-            Some(folder) => absolute(folder).join(FILE_NAME),
+            Some(folder) => absolute(folder).join(ADMIN_KEY_FILE),
             None => nearest_file(&absolute(Path::new("."))),
         };
         match std::fs::read_to_string(&file) {
@@ -95,7 +92,7 @@ fn absolute(path: &Path) -> PathBuf {
 
 /// The key file of `folder` or the nearest one above that has one; where none has, `folder`'s own.
 fn nearest_file(folder: &Path) -> PathBuf {
-    let file = |folder: &Path| folder.join(DATA_FOLDER).join(FILE_NAME);
+    let file = |folder: &Path| folder.join(DATA_FOLDER).join(ADMIN_KEY_FILE);
     folder.ancestors().map(file).find(|file| file.is_file()).unwrap_or_else(|| file(folder))
 }
 
@@ -124,7 +121,7 @@ mod tests {
 
     fn folder(key: &str) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(FILE_NAME), key).unwrap();
+        std::fs::write(folder.path().join(ADMIN_KEY_FILE), key).unwrap();
         folder
     }
 

@@ -18,6 +18,7 @@ use super::invoke::duration;
 use super::modules::{self, Page, View};
 use super::output::{self, Out, Paint};
 use crate::model::{ExecutionId, ModuleRef};
+use crate::store::PageRequest;
 
 /// Often enough to feel immediate, seldom enough to cost a gateway nothing.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -26,8 +27,6 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 const WINDOW: SignedDuration = SignedDuration::from_mins(10);
 /// What a poll reads at most: 5 000 executions. A busier module is followed in part.
 const PAGES_MAX: u32 = 25;
-/// The largest page that the API gives.
-const PAGE_LIMIT: u32 = 200;
 /// A record is readable within a second of its execution's end.
 const RECORD_DELAY: Duration = Duration::from_millis(1500);
 const EXECUTIONS: [&str; 2] = ["wasm", "executions"];
@@ -130,7 +129,11 @@ async fn show(client: &Client, id: &str, level: Level, out: Out) -> anyhow::Resu
 
 /// One page, with patience for a record that is not written yet.
 async fn log_page(client: &Client, id: &str, level: Level, page: u32) -> Result<Answer, Error> {
-    let query = [("level", level.as_str().to_owned()), ("page", page.to_string()), ("limit", PAGE_LIMIT.to_string())];
+    let query = [
+        ("level", level.as_str().to_owned()),
+        ("page", page.to_string()),
+        ("limit", PageRequest::LIMIT_MAX.to_string()),
+    ];
     let path = [EXECUTIONS.as_slice(), &[id, "logs"]].concat();
     let asked = Instant::now();
     loop {
@@ -239,10 +242,10 @@ impl Follower {
                 ("module_id", module_id.to_owned()),
                 ("from", from.to_string()),
                 ("page", number.to_string()),
-                ("limit", PAGE_LIMIT.to_string()),
+                ("limit", PageRequest::LIMIT_MAX.to_string()),
             ];
             let page: Page<Entry> = self.client.get(&EXECUTIONS, &query).await?.read()?;
-            let full = page.items.len() >= PAGE_LIMIT as usize;
+            let full = page.items.len() >= PageRequest::LIMIT_MAX as usize;
             let before = ids.len();
             for entry in page.items {
                 // A page shifts when executions arrive between two requests.

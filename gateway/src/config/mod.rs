@@ -28,6 +28,11 @@ pub use telemetry::{LogFormat, Telemetry};
 
 use std::path::{Path, PathBuf};
 
+/// The data folder unless another is given, in the working folder.
+pub const DATA_FOLDER: &str = "data";
+/// The first admin key's file in the data folder, where the `sluice` command finds it by itself.
+pub const ADMIN_KEY_FILE: &str = "admin.key";
+
 /// Everything an operator can decide.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -55,7 +60,7 @@ impl Config {
 
     fn load_or_default(sources: Sources, default_file: &Path) -> Result<Self, Error> {
         let mut reader = source::collect(&sources, default_file);
-        let data_dir = sources.data_dir.unwrap_or_else(|| PathBuf::from("./data"));
+        let data_dir = sources.data_dir.unwrap_or_else(|| Path::new(".").join(DATA_FOLDER));
         if data_dir.as_os_str().is_empty() {
             reader.mistake(error::Origin::Flag("--data-dir"), "", "expected a folder");
         }

@@ -1,6 +1,6 @@
 //! `[server]`: where and how requests are taken.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use super::print::Printer;
 use super::reader::Section;
@@ -20,14 +20,14 @@ pub struct Server {
     pub head_timeout_ms: u64,
     /// Time to the end of a body; large ones get more as they arrive.
     pub body_timeout_ms: u64,
-    /// How long a connection may be kept without a request.
+    /// How long a connection may be kept without a request, or with an answer that nobody takes.
     pub idle_timeout_ms: u64,
 }
 
 impl Default for Server {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            listen: Self::LISTEN_DEFAULT,
             drain_ms: 10_000,
             head_bytes: 65_536,
             body_bytes: 10 * 1024 * 1024,
@@ -42,6 +42,9 @@ impl Default for Server {
 pub(super) const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 impl Server {
+    /// Where a gateway listens, and where commands look for one, unless told.
+    pub const LISTEN_DEFAULT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8080));
+
     pub(super) fn read(section: &mut Section<'_>) -> Self {
         let default = Self::default();
         Self {

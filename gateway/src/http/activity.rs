@@ -1,9 +1,12 @@
 //! What a connection is busy with, and when its time is over.
 //!
-//! Owns the clock of one connection: since when it has been idle, since when a
-//! head has been arriving, since when its peer has not been reading. Does not
+//! Owns the clock of one connection: when something last came of it, since when
+//! a head has been arriving, since when its peer has not been reading. Does not
 //! own the socket. Invariant: a connection on which a request runs is never
 //! overdue for any other reason than a peer that stopped reading.
+//!
+//! What moves on is a request or a part of an answer, not a byte: a peer that
+//! takes nothing of its HTTP/2 answers still makes us write, by its pings and ours.
 //!
 //! hyper's own timer for heads also runs while a kept connection is idle, so it
 //! can't tell the two apart, and it makes a new timer for every request. Here a
@@ -42,8 +45,11 @@ pub(super) enum Overdue {
 #[derive(Debug)]
 pub(super) struct Activity {
     born: Instant,
+    /// Requests without an answer.
+    running: AtomicU32,
+    /// Those, and the ones whose answer is not written whole.
     in_flight: AtomicU32,
-    idle_since: AtomicU64,
+    progress_at: AtomicU64,
     head_since: AtomicU64,
     blocked_since: AtomicU64,
     answering: AtomicBool,
@@ -53,8 +59,9 @@ impl Activity {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             born: Instant::now(),
+            running: AtomicU32::new(0),
             in_flight: AtomicU32::new(0),
-            idle_since: AtomicU64::new(0),
+            progress_at: AtomicU64::new(0),
             head_since: AtomicU64::new(0),
             blocked_since: AtomicU64::new(0),
             answering: AtomicBool::new(false),
@@ -79,11 +86,16 @@ impl Activity {
         self.head_since.store(0, Ordering::Relaxed);
     }
 
-    /// A head is complete: its request runs until the guard is dropped.
+    /// A head is complete: its request runs until it is answered or the guard is dropped.
     pub(super) fn request_began(self: &Arc<Self>) -> InFlight {
+        self.running.fetch_add(1, Ordering::Relaxed);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.no_head();
-        InFlight(Arc::clone(self))
+        InFlight { activity: Arc::clone(self), is_running: true }
+    }
+
+    fn progressed(&self) {
+        self.progress_at.store(self.now(), Ordering::Relaxed);
     }
 
     /// Bytes could, or could not, be written.
@@ -91,7 +103,11 @@ impl Activity {
         let since = self.blocked_since.load(Ordering::Relaxed);
         match (blocked, since) {
             (true, 0) => self.blocked_since.store(self.now(), Ordering::Relaxed),
-            (false, 1..) => self.blocked_since.store(0, Ordering::Relaxed),
+            (false, 1..) => {
+                // An answer that took long to leave is not time without a request.
+                self.progressed();
+                self.blocked_since.store(0, Ordering::Relaxed);
+            }
             (true, 1..) | (false, 0) => {}
         }
     }
@@ -123,11 +139,13 @@ impl Activity {
     fn due(&self, now: u64, timeouts: &Timeouts) -> Result<u64, Overdue> {
         let (head, idle) = (micros(timeouts.head), micros(timeouts.idle));
         let next_look = now.saturating_add(head.min(idle));
+        let no_progress = || self.progress_at.load(Ordering::Relaxed).saturating_add(idle);
         let deadline = match (self.blocked_since.load(Ordering::Relaxed), self.head_since.load(Ordering::Relaxed)) {
             (since @ 1.., _) => Some((since.saturating_add(idle), Overdue::Reading)),
-            (0, _) if self.in_flight.load(Ordering::Relaxed) > 0 => None,
+            (0, _) if self.running.load(Ordering::Relaxed) > 0 => None,
+            (0, _) if self.in_flight.load(Ordering::Relaxed) > 0 => Some((no_progress(), Overdue::Reading)),
             (0, since @ 1..) => Some((since.saturating_add(head), Overdue::Head)),
-            (0, 0) => Some((self.idle_since.load(Ordering::Relaxed).saturating_add(idle), Overdue::Idle)),
+            (0, 0) => Some((no_progress(), Overdue::Idle)),
         };
         match deadline {
             Some((at, overdue)) if at <= now => Err(overdue),
@@ -141,21 +159,38 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// One running request; it has ended when this is dropped.
+/// One request until its answer is written; it has ended when this is dropped.
 #[derive(Debug)]
-pub(super) struct InFlight(Arc<Activity>);
+pub(super) struct InFlight {
+    activity: Arc<Activity>,
+    is_running: bool,
+}
 
 impl InFlight {
     /// The answer is about to be written.
-    pub(super) fn answering(&self) {
-        self.0.answering.store(true, Ordering::Relaxed);
+    pub(super) fn answering(&mut self) {
+        self.activity.answering.store(true, Ordering::Relaxed);
+        self.progressed();
+        self.ended_running();
+    }
+
+    /// A part of the answer is on its way.
+    pub(super) fn progressed(&self) {
+        self.activity.progressed();
+    }
+
+    fn ended_running(&mut self) {
+        if std::mem::take(&mut self.is_running) {
+            self.activity.running.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.idle_since.store(self.0.now(), Ordering::Relaxed);
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.progressed();
+        self.ended_running();
+        self.activity.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -188,16 +223,43 @@ mod tests {
         activity.wrote(false);
         assert_eq!(activity.due(1_000_000, &TIMEOUTS), Ok(1_000_100));
         drop(request);
-        let since = activity.idle_since.load(Ordering::Relaxed);
+        let since = activity.progress_at.load(Ordering::Relaxed);
         assert_eq!(activity.due(since, &TIMEOUTS), Ok(since + 100));
         assert_eq!(activity.due(since + 600, &TIMEOUTS), Err(Overdue::Idle));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_takes_is_overdue_unless_another_request_runs_or_a_part_is_taken() {
+        let activity = Activity::new();
+        let (mut answered, running) = (activity.request_began(), activity.request_began());
+        answered.answering();
+        assert_eq!(activity.due(1_000_000, &TIMEOUTS), Ok(1_000_100));
+        drop(running);
+        activity.progress_at.store(1_000, Ordering::Relaxed);
+        assert_eq!(activity.due(1_599, &TIMEOUTS), Ok(1_600));
+        assert_eq!(activity.due(1_600, &TIMEOUTS), Err(Overdue::Reading));
+        activity.progress_at.store(0, Ordering::Relaxed);
+        answered.progressed();
+        let since = activity.progress_at.load(Ordering::Relaxed);
+        assert_eq!(activity.due(since + 599, &TIMEOUTS), Ok(since + 600));
+        drop(answered);
+        let since = activity.progress_at.load(Ordering::Relaxed);
+        assert_eq!(activity.due(since + 600, &TIMEOUTS), Err(Overdue::Idle));
+    }
+
+    #[tokio::test]
+    async fn the_idle_time_begins_when_the_last_of_an_answer_has_left() {
+        let activity = Activity::new();
+        activity.wrote(true);
+        activity.wrote(false);
+        assert!(activity.progress_at.load(Ordering::Relaxed) > 0);
     }
 
     #[tokio::test]
     async fn only_what_follows_an_answer_of_ours_is_owed() {
         let activity = Activity::new();
         assert!(!activity.owes_an_answer());
-        let request = activity.request_began();
+        let mut request = activity.request_began();
         assert!(activity.owes_an_answer());
         request.answering();
         drop(request);

@@ -14,7 +14,7 @@ use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -45,6 +45,10 @@ const PENDING_RESETS_MAX: usize = 20;
 /// How often an HTTP/2 peer is asked whether it is still there, and how long it
 /// may take to answer.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// What an HTTP/2 answer is handed over in: `h2` takes a piece when the peer's
+/// window has room for a part of it, so that a piece that is asked for is progress.
+/// No larger than a frame is anyway.
+const PIECE_BYTES: usize = 16 * 1024;
 /// Enough to read a body in few calls; a larger head needs a larger one.
 const BUFFER_BYTES_MIN: usize = 64 * 1024;
 
@@ -121,10 +125,10 @@ struct Connection<S> {
 
 impl<S: Service> Connection<S> {
     async fn http1(self, socket: Socket) {
-        let service = hyper::service::service_fn(|request| tracked(&self.service, &self.activity, request));
+        let service = hyper::service::service_fn(|request| tracked(&self.service, &self.activity, request, usize::MAX));
         let mut connection = self.settings.http1.serve_connection(TokioIo::new(socket), service);
         let mut overdue = pin!(self.activity.overdue(&self.settings.timeouts));
-        let mut stopping = false;
+        let (mut stopping, mut stopped_while_idle) = (false, false);
         let overdue = loop {
             tokio::select! {
                 biased;
@@ -133,6 +137,7 @@ impl<S: Service> Connection<S> {
                 overdue = &mut overdue => break Some(overdue),
                 () = self.stop.cancelled(), if !stopping => {
                     stopping = true;
+                    stopped_while_idle = !self.activity.owes_an_answer();
                     Pin::new(&mut connection).graceful_shutdown();
                 }
             }
@@ -142,7 +147,8 @@ impl<S: Service> Connection<S> {
             refuse_overdue(socket, &self.service, overdue).await;
         } else if let Some(status) = socket.held_back() {
             refuse(socket.into_stream(), &self.service, malformed_head(status)).await;
-        } else if !socket.has_ended() && !stopping {
+        } else if !socket.has_ended() && !stopped_while_idle {
+            // Also while stopping, which the time for draining bounds.
             linger(socket.into_stream()).await;
         }
     }
@@ -151,7 +157,7 @@ impl<S: Service> Connection<S> {
         let (service, activity) = (self.service.clone(), Arc::clone(&self.activity));
         let service = hyper::service::service_fn(move |request| {
             let (service, activity) = (service.clone(), Arc::clone(&activity));
-            async move { tracked(&service, &activity, request).await }
+            async move { tracked(&service, &activity, request, PIECE_BYTES).await }
         });
         let mut connection = pin!(self.settings.http2.serve_connection(TokioIo::new(socket), service));
         let overdue = tokio::select! {
@@ -179,36 +185,58 @@ async fn tracked<S: Service>(
     service: &S,
     activity: &Arc<Activity>,
     request: Request<Incoming>,
+    piece_bytes: usize,
 ) -> Result<Response<Tracked<S::Body>>, Infallible> {
-    let in_flight = activity.request_began();
+    let mut in_flight = activity.request_began();
     let response = service.call(request).await;
     in_flight.answering();
-    Ok(response.map(|body| Tracked { body, _in_flight: in_flight }))
+    Ok(response.map(|body| Tracked { body, rest: Bytes::new(), piece_bytes, in_flight }))
 }
 
-/// A body whose request runs until the last of it is written.
+/// A body whose request is in flight until the last of it is handed over.
 struct Tracked<B> {
     body: B,
-    _in_flight: InFlight,
+    /// What the body gave and is not handed over.
+    rest: Bytes,
+    piece_bytes: usize,
+    in_flight: InFlight,
 }
 
-impl<B: http_body::Body + Unpin> http_body::Body for Tracked<B> {
-    type Data = B::Data;
+impl<B: http_body::Body<Data = Bytes> + Unpin> http_body::Body for Tracked<B> {
+    type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let this = &mut *self;
+        if this.rest.is_empty() {
+            match ready!(Pin::new(&mut this.body).poll_frame(cx)).map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => this.rest = data,
+                Some(Ok(Err(trailers))) => return Poll::Ready(Some(Ok(trailers))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+        this.in_flight.progressed();
+        let piece = this.rest.split_to(this.rest.len().min(this.piece_bytes));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (body, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        let mut hint = SizeHint::new();
+        // The upper first: a lower above it is a defect that panics.
+        if let Some(upper) = body.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint.set_lower(body.lower().saturating_add(rest));
+        hint
     }
 }
 
@@ -270,4 +298,28 @@ async fn linger(mut stream: TcpStream) {
     };
     // Whatever came of it, the connection is closed now.
     let _ = tokio::time::timeout(LINGER, drained).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body::Body as _;
+    use http_body_util::{BodyExt as _, Full};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_is_handed_over_in_pieces_and_in_flight_until_the_last() {
+        let activity = Activity::new();
+        let body = Full::new(Bytes::from(vec![b'x'; 25]));
+        let mut tracked = Tracked { body, rest: Bytes::new(), piece_bytes: 10, in_flight: activity.request_began() };
+        for (length, left) in [(10, 15), (10, 5), (5, 0)] {
+            let piece = tracked.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!((piece.len(), tracked.size_hint().exact()), (length, Some(left)));
+            assert_eq!(tracked.is_end_stream(), left == 0);
+            assert!(activity.owes_an_answer());
+        }
+        assert!(tracked.frame().await.is_none());
+        drop(tracked);
+        assert!(!activity.owes_an_answer());
+    }
 }

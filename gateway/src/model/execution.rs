@@ -45,9 +45,6 @@ impl Status {
     }
 }
 
-/// Whose fault an error is, as records tell it.
-pub type Origin = crate::error::Origin;
-
 /// Why an execution did not complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecutionError {

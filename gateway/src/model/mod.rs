@@ -15,7 +15,7 @@ mod name;
 mod permission;
 
 pub use digest::{Digest, ParseDigestError};
-pub use execution::{ExecutionError, ExecutionRecord, Level, LogLine, Origin, Status};
+pub use execution::{ExecutionError, ExecutionRecord, Level, LogLine, Status};
 pub use id::{ExecutionId, ModuleId};
 #[cfg(test)]
 pub(crate) use json::any_json;

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::error::{Code, FieldError};
+use crate::error::FieldError;
 use crate::model::{Digest, Limits, Module, ModuleName, ModuleRef, Permission};
 use crate::{blob, store};
 
@@ -107,23 +107,9 @@ pub enum Error {
     /// Compiling failed for a reason that is ours.
     #[error("compiling failed: {0}")]
     Compile(String),
-}
-
-impl Error {
-    /// What the caller is told.
-    #[must_use]
-    pub fn code(&self) -> Code {
-        match self {
-            Self::Invalid(_) => Code::InvalidModule,
-            Self::BadRequest(_) => Code::BadRequest,
-            Self::VersionExists { .. } => Code::VersionExists,
-            Self::NotFound(_) => Code::NotFound,
-            Self::Blob(blob::Error::Integrity { .. }) => Code::Integrity,
-            Self::Store(_)
-            | Self::Blob(blob::Error::Missing(_) | blob::Error::Unavailable { .. })
-            | Self::Compile(_) => Code::Internal,
-        }
-    }
+    /// A task of ours panicked, or the process ends.
+    #[error("{0}")]
+    Defect(String),
 }
 
 #[cfg(test)]

@@ -94,18 +94,13 @@ impl Registry {
     }
 
     /// The component of one version, verified.
-    pub async fn download(&self, reference: &ModuleRef) -> Result<(Arc<Revision>, Bytes), Error> {
-        let revision = self.find(reference)?;
-        match self.parts.blobs.get(revision.module.sha256).await {
-            Ok(bytes) => Ok((revision, bytes)),
-            Err(error) => {
-                if matches!(error, blob::Error::Integrity { .. }) {
-                    self.parts.metrics.security_alert(SecurityAlert::Integrity);
-                    tracing::error!(module = %revision.module.id, %error, "stored bytes were changed");
-                }
-                Err(error.into())
-            }
+    pub async fn download(&self, module: &Module) -> Result<Bytes, Error> {
+        let found = self.parts.blobs.get(module.sha256).await;
+        if let Err(error @ blob::Error::Integrity { .. }) = &found {
+            self.parts.metrics.security_alert(SecurityAlert::Integrity);
+            tracing::error!(module = %module.id, %error, "stored bytes were changed");
         }
+        Ok(found?)
     }
 
     fn find(&self, reference: &ModuleRef) -> Result<Arc<Revision>, Error> {
@@ -303,7 +298,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + S
 
 /// A panic, which is a defect of ours, or the end of the process.
 fn ended_early(error: &tokio::task::JoinError) -> Error {
-    Error::Compile(format!("the task did not end: {error}"))
+    Error::Defect(format!("the task did not end: {error}"))
 }
 
 #[cfg(test)]

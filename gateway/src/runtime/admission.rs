@@ -58,3 +58,26 @@ impl Admission {
         Some(Slots { _permit: permit, metrics: self.metrics.clone() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_that_leaves_while_it_waits_leaves_its_place_to_the_next() {
+        let admission = Admission::new(1, Duration::from_hours(1), Metrics::new());
+        let slot = admission.admit(1).await.unwrap();
+        let mut next = pin!(admission.admit(1));
+        {
+            let mut leaving = pin!(admission.admit(1));
+            assert!(matches!(futures_util::poll!(leaving.as_mut()), Poll::Pending));
+            assert!(matches!(futures_util::poll!(next.as_mut()), Poll::Pending));
+            drop(slot);
+            assert!(matches!(futures_util::poll!(next.as_mut()), Poll::Pending), "the first in the queue is not it");
+        }
+        assert!(matches!(futures_util::poll!(next), Poll::Ready(Some(_))));
+    }
+}

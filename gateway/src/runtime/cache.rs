@@ -137,7 +137,8 @@ impl<T: Weigh, E: Clone + Send + Sync + 'static> Cache<T, E> {
     }
 
     /// How many entries there are, and their bytes.
-    pub fn size(&self) -> (usize, u64) {
+    #[cfg(test)]
+    fn size(&self) -> (usize, u64) {
         let inner = self.lock();
         (inner.entries.len(), inner.bytes)
     }

@@ -113,7 +113,6 @@ fn pool(slots: u32) -> PoolingAllocationConfig {
         .max_core_instance_size(CORE_INSTANCE_BYTES_MAX)
         .max_component_instance_size(COMPONENT_INSTANCE_BYTES_MAX)
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
-        .max_memories_per_component(MEMORIES_PER_COMPONENT_MAX)
         .max_tables_per_component(TABLES_PER_COMPONENT_MAX)
         // One core module may have them all; what they hold together is limited anyway.
         .max_memories_per_module(MEMORIES_PER_COMPONENT_MAX)

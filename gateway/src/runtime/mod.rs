@@ -143,7 +143,7 @@ pub struct StepFailure {
 /// What ended an execution that returned nothing, or nothing of use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// A code of origin guest.
+    /// Of origin guest, but where it is ours: `internal`, `overloaded`.
     pub code: Code,
     /// For people.
     pub message: String,

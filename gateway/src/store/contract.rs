@@ -207,13 +207,12 @@ fn any_line() -> impl Strategy<Value = LogLine> {
     })
 }
 
-/// A filter by index of module, by that module's name, status, and time.
-pub(crate) type NarrowedExecutions =
-    (Option<Index>, Option<Index>, Option<Status>, Option<Timestamp>, Option<Timestamp>);
+/// A filter by index of module, status, and time.
+pub(crate) type NarrowedExecutions = (Option<Index>, Option<Status>, Option<Timestamp>, Option<Timestamp>);
 
 pub(crate) fn any_execution_filter() -> impl Strategy<Value = NarrowedExecutions> {
     use proptest::option::of;
-    (of(any::<Index>()), of(any::<Index>()), of(select(&Status::ALL[..])), of(any_time()), of(any_time()))
+    (of(any::<Index>()), of(select(&Status::ALL[..])), of(any_time()), of(any_time()))
 }
 
 pub(crate) fn module(name: &str, version: &str) -> Module {
@@ -375,17 +374,10 @@ pub(crate) async fn executions_are_listed(
     insert_all(store, &modules).await;
     let records = belonging_to(&modules, records);
     record_all(store, &records).await;
-    let (module_id, module, status, from, to) = narrowed;
-    let filter = ExecutionFilter {
-        module_id: module_id.map(|index| index.get(&modules).id),
-        module: module.map(|index| index.get(&modules).name.clone()),
-        status,
-        from,
-        to,
-    };
+    let (module_id, status, from, to) = narrowed;
+    let filter = ExecutionFilter { module_id: module_id.map(|index| index.get(&modules).id), status, from, to };
     let found = |record: &&ExecutionRecord| {
         filter.module_id.is_none_or(|id| record.module_id == id)
-            && filter.module.as_ref().is_none_or(|name| record.module == *name)
             && status.is_none_or(|status| record.status == status)
             && from.is_none_or(|from| record.started_at >= from)
             && to.is_none_or(|to| record.started_at < to)

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::model::{ExecutionId, ExecutionRecord, Key, Level, Module, ModuleId, ModuleName, Status};
+use crate::model::{ExecutionId, ExecutionRecord, Key, Level, Module, ModuleId, Status};
 
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -56,11 +56,14 @@ pub enum Error {
 pub struct PageRequest {
     /// From 1.
     pub page: u32,
-    /// 1 to 200.
+    /// 1 to [`Self::LIMIT_MAX`].
     pub limit: u32,
 }
 
 impl PageRequest {
+    /// The longest page; whoever reads many asks for these.
+    pub const LIMIT_MAX: u32 = 200;
+
     /// How many items are on the pages before.
     #[must_use]
     pub fn offset(self) -> u64 {
@@ -128,8 +131,6 @@ pub struct DeletedModule {
 pub struct ExecutionFilter {
     /// Of this version.
     pub module_id: Option<ModuleId>,
-    /// Of any version of this module.
-    pub module: Option<ModuleName>,
     /// In this state.
     pub status: Option<Status>,
     /// Started at or after.

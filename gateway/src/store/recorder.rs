@@ -112,7 +112,7 @@ impl Recorder {
         (Self { queue: sender, shared: Arc::clone(&shared) }, Service { queue: receiver, shared, store })
     }
 
-    /// Queues a record of an execution that ended; counts it as dropped when the queue is full. Never waits.
+    /// Queues a record of an execution that began or ended; counts it as dropped when the queue is full. Never waits.
     pub fn record(&self, record: ExecutionRecord) {
         self.offer(record, None);
     }

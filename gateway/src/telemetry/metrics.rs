@@ -1,7 +1,7 @@
 //! Prometheus metrics.
 //!
 //! Owns the families and the handles into them. Does not own the endpoint that
-//! answers them (`http`). Invariants: what is counted on the way of a request
+//! answers them (`api`). Invariants: what is counted on the way of a request
 //! is an atomic that was resolved before, but for the two histograms, whose
 //! lock is held for a few additions; and a version that was deleted has no
 //! series, even where one of its executions ends later.

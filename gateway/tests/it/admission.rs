@@ -75,22 +75,6 @@ async fn a_client_that_leaves_cancels_its_execution_and_gives_the_slot_back() {
     gw.invoke("echo", json!(null)).await.expect_status(200);
 }
 
-#[tokio::test]
-async fn a_client_that_leaves_while_it_waits_leaves_nothing() {
-    let gw = gateway(1, 60_000).await;
-    let slow = sleep(&gw, 1_500);
-    until_running(&gw, 1).await;
-    let waiting: Vec<_> = (0..3).map(|_| sleep(&gw, 60_000)).collect();
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    for waiting in waiting {
-        waiting.abort();
-    }
-    slow.await.unwrap().expect_status(200);
-    gw.invoke("echo", json!(null)).await.expect_status(200);
-    gw.eventually("/api/v1/wasm/executions?status=completed", |answer| answer.json()["total"] == 2).await;
-    assert_eq!(gw.get("/api/v1/wasm/executions").await.json()["total"], 2);
-}
-
 #[test]
 fn slots_come_back_however_executions_end() {
     // With one slot and no wait, a single one that is lost refuses all that follow.

@@ -63,6 +63,7 @@ fn what_the_registry_says_has_a_code_and_what_is_ours_is_internal() {
         (registry::Error::Blob(unavailable()), Code::Internal),
         (registry::Error::Blob(blob::Error::Missing(digest)), Code::Internal),
         (registry::Error::Compile("the child was killed".to_owned()), Code::Internal),
+        (registry::Error::Defect("a task panicked".to_owned()), Code::Internal),
     ] {
         assert_eq!(refused(error).code(), code);
     }

@@ -242,6 +242,36 @@ async fn a_request_that_ends_while_draining_is_answered() {
 }
 
 #[tokio::test]
+async fn a_client_that_is_still_sending_can_read_its_answer_while_stopping() {
+    let server = started(PLENTY).await;
+    let head = "POST /large HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\nexpect: 100-continue\r\n\r\n";
+    let mut stream = server.send(head).await;
+    until(&mut stream, "100 Continue\r\n\r\n").await;
+    server.stop.send(()).unwrap();
+    // The listener is gone when stopping has begun.
+    while TcpStream::connect(server.address).await.is_ok() {}
+    stream.write_all(b"3d0900\r\n").await.unwrap();
+    stream.write_all(&vec![b'x'; 4_000_000]).await.unwrap();
+    assert!(rest(stream).await.starts_with("HTTP/1.1 413"));
+    assert_eq!(server.served.await.unwrap(), Report { cut: 0 });
+}
+
+#[tokio::test]
+async fn an_http_2_peer_that_takes_nothing_of_its_answer_is_cut() {
+    let server = started(Config { idle_timeout: Duration::from_millis(300), ..PLENTY }).await;
+    let settings_of_an_empty_window = b"\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0";
+    // `:method: POST`, `:scheme: http`, `:path: /echo`, `:authority: a`.
+    let head = b"\0\0\x0c\x01\x04\0\0\0\x01\x83\x86\x04\x05/echo\x01\x01a";
+    let body = b"\0\0\x03\0\x01\0\0\0\x01one";
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice();
+    let mut stream = server.send([preface, settings_of_an_empty_window, head, body].concat()).await;
+    let mut answer = Vec::new();
+    // The end, or a reset.
+    let _ = stream.read_to_end(&mut answer).await;
+    assert!(!answer.windows(3).any(|bytes| bytes == b"one"), "{answer:?}");
+}
+
+#[tokio::test]
 async fn http_2_with_prior_knowledge_is_served_and_drained() {
     // Fails where another test has done it, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -135,8 +135,8 @@ async fn an_uploaded_module_is_found_and_downloaded_also_after_a_restart() {
 
     let fixture = fixture.restart().await;
     assert_eq!(fixture.find("orders"), Some(Arc::clone(&module)));
-    let (revision, downloaded) =
-        fixture.registry.download(&"orders@^1".parse().expect("a reference")).await.expect("the bytes");
+    let revision = fixture.registry.find(&"orders@^1".parse().expect("a reference")).expect("the version");
+    let downloaded = fixture.registry.download(&revision.module).await.expect("the bytes");
     assert_eq!((revision.limits.timeout_ms, downloaded), (500, Bytes::from(bytes)));
     fixture.expect_consistent().await;
 }
@@ -283,11 +283,18 @@ async fn stored_bytes_that_were_changed_are_refused_with_an_alert() {
     let path = file_with(&fixture.folder.path().join("blobs"), &bytes).expect("the file of the bytes");
     std::fs::remove_file(&path).expect("the file");
     std::fs::write(&path, step_component("b")).expect("another file");
-    let refused = fixture.registry.download(&"orders".parse().expect("a reference")).await.map(|_| ());
+    let module = fixture.find("orders").expect("the module");
+    let refused = fixture.registry.download(&module).await;
     assert!(matches!(refused, Err(Error::Blob(blob::Error::Integrity { .. }))), "{refused:?}");
     let metrics = fixture.metrics.encode();
     let alert = metrics.lines().find(|line| line.contains("security_alerts") && line.contains("integrity"));
     assert!(alert.is_some_and(|line| line.ends_with(" 1")), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_task_that_panics_is_a_defect_of_ours() {
+    let ended = in_task::<()>(async { panic!("on purpose") }).await;
+    assert!(matches!(ended, Err(Error::Defect(_))), "{ended:?}");
 }
 
 #[derive(Debug, Clone)]

@@ -30,7 +30,7 @@ const RESERVED_NAME: &str = "$serde_json::private::RawValue";
 /// exception and the stack trace of a Python or JavaScript guest.
 const TAIL_BYTES_MAX: usize = 8 * 1024;
 
-/// How much of one line of stdout or stderr becomes one log line.
+/// How many of the last lines of stdout and of stderr each become log lines.
 const TAIL_LINES_MAX: usize = 100;
 
 #[derive(Debug, Clone, Copy, ComponentType, Lift)]

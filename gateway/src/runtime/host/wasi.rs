@@ -11,7 +11,7 @@ use super::log::{Log, Stdio, Stream};
 
 /// What clocks are rounded down to: too coarse to time a neighbour's cache lines,
 /// fine enough for everything a step does.
-const RESOLUTION: Duration = Duration::from_millis(1);
+const RESOLUTION_NANOS: u64 = 1_000_000;
 
 /// Random bytes a guest may ask for at once.
 const RANDOM_BYTES_MAX: u64 = 1024 * 1024;
@@ -37,16 +37,21 @@ pub(in crate::runtime) fn context(env: Vec<(String, String)>, log: &Log) -> Wasi
     builder.build()
 }
 
+fn coarse_nanos(time: Duration) -> u64 {
+    let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    nanos - nanos % RESOLUTION_NANOS
+}
+
 struct Wall;
 
 impl HostWallClock for Wall {
     fn resolution(&self) -> Duration {
-        RESOLUTION
+        Duration::from_nanos(RESOLUTION_NANOS)
     }
 
     fn now(&self) -> Duration {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Duration::from_millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+        Duration::from_nanos(coarse_nanos(now))
     }
 }
 
@@ -55,11 +60,11 @@ struct Monotonic(Instant);
 
 impl HostMonotonicClock for Monotonic {
     fn resolution(&self) -> u64 {
-        1_000_000
+        RESOLUTION_NANOS
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_mul(self.resolution())
+        coarse_nanos(self.0.elapsed())
     }
 }
 
