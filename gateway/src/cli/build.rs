@@ -229,9 +229,7 @@ fn report(built: &Built<'_>, out: Out) -> anyhow::Result<()> {
     pairs.extend(imports_told(&component.imports).into_iter().map(|import| ("import", import)));
     pairs.extend(wanted.iter().map(|permission| ("permission", format!("{permission}, if the step calls it"))));
     out.pairs(&pairs)?;
-    for warning in &component.warnings {
-        out.warn(warning);
-    }
+    out.warnings(&component.warnings);
     out.note(&format!("\nNext:\n  {}", built.upload_command()));
     Ok(())
 }

@@ -10,6 +10,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use comfy_table::{ContentArrangement, LineStyle, Table, presets};
 
 use super::pretty;
+use crate::model::NOTE_PREFIX;
 
 /// Below, cells would be folded letter by letter.
 const TABLE_WIDTH_MIN: u16 = 60;
@@ -178,6 +179,13 @@ impl Out {
         self.say(Paint::Yellow, "warning: ", text);
     }
 
+    /// Says what may be wrong with a module, but what is so with every other too.
+    pub(super) fn warnings(self, warnings: &[String]) {
+        for warning in unusual(warnings) {
+            self.warn(warning);
+        }
+    }
+
     /// Says what went wrong, with lines of detail and advice beneath.
     pub(super) fn error(self, headline: &str, lines: &[String]) {
         self.say(Paint::Red, "error: ", headline);
@@ -191,6 +199,10 @@ impl Out {
         // Where standard error is closed nobody wants to know.
         let _ = writeln!(io::stderr().lock(), "{word}{}", printable(rest));
     }
+}
+
+fn unusual(warnings: &[String]) -> impl Iterator<Item = &String> {
+    warnings.iter().filter(|warning| !warning.starts_with(NOTE_PREFIX))
 }
 
 fn write_line(head: &str, rest: &str) -> Result<(), Error> {
@@ -230,6 +242,12 @@ mod tests {
     #[test]
     fn a_guests_escape_sequences_do_not_reach_the_terminal() {
         assert_eq!(printable("\x1b[2Jgone\r\u{9b}31m\u{202e}x\n\ty"), "\\u{1b}[2Jgone\\u{d}\\u{9b}31m\\u{202e}x\n\ty");
+    }
+
+    #[test]
+    fn what_every_compilers_output_has_is_not_warned_of() {
+        let warnings = [format!("{NOTE_PREFIX}its memory has no maximum"), "it imports".to_owned()];
+        assert_eq!(unusual(&warnings).collect::<Vec<_>>(), ["it imports"]);
     }
 
     #[test]

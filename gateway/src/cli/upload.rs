@@ -87,9 +87,7 @@ pub(super) async fn run(args: Args, out: Out) -> anyhow::Result<()> {
         if view.functions.is_empty() { "none".to_owned() } else { view.functions.join(", ") },
         view.id
     ))?;
-    for warning in &view.warnings {
-        out.warn(warning);
-    }
+    out.warnings(&view.warnings);
     if let Some(function) = view.functions.iter().find(|name| *name == "run").or(view.functions.first()) {
         let flag = if function == "run" { String::new() } else { format!(" --function {function}") };
         out.note(&format!("\nNext:\n  sluice invoke {}{flag} --input '{{}}'", view.name));

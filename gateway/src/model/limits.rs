@@ -2,6 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+/// What the pool keeps resident of a memory between executions: reset by a memset
+/// rather than by giving pages back, so a guest that fits takes no page fault on its
+/// next call. The templates' initial memory is 256 KiB; the rest is their heap.
+pub const RESIDENT_MEMORY_BYTES: usize = 512 * 1024;
+
 /// Bounds that a module or a call asks for; `None` means the one above applies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

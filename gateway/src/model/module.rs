@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Digest, Limits, ModuleId, ModuleName, Permission};
 
+/// Begins a warning of what compilers' ordinary output has too: it is kept and shown
+/// with the module, but isn't worth a line at every build and upload.
+pub const NOTE_PREFIX: &str = "note: ";
+
 /// What a component is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -64,7 +68,7 @@ pub struct Module {
     pub limits: Limits,
     /// Who signed it.
     pub signature: Option<Signature>,
-    /// What the intake found odd about it.
+    /// What the intake found odd about it; the ordinary begins with [`NOTE_PREFIX`].
     pub warnings: Vec<String>,
     /// When it was uploaded.
     pub created_at: Timestamp,

@@ -14,14 +14,10 @@ mod outline;
 mod tests;
 
 use crate::error::FieldError;
-use crate::model::ModuleKind;
+use crate::model::{ModuleKind, NOTE_PREFIX, RESIDENT_MEMORY_BYTES};
 
 /// Enough to mend a component with; more would only bury the first.
 const ERRORS_MAX: usize = 20;
-
-/// Larger initial memories are not reset by a `memset` between calls, but cost
-/// page faults in each: the upper end of what the pool keeps resident a slot.
-const INITIAL_MEMORY_BYTES_MAX: u64 = 1024 * 1024;
 
 /// What was learnt about a component without compiling it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,15 +61,18 @@ fn warnings(memories: &outline::Memories) -> Vec<String> {
     let mut warnings = Vec::new();
     match memories.without_maximum {
         0 => {}
-        1 => warnings.push("its memory has no maximum: only the memory limit of an execution bounds it".to_owned()),
+        1 => {
+            let text = "its memory has no maximum: only the memory limit of an execution bounds it";
+            warnings.push(format!("{NOTE_PREFIX}{text}"));
+        }
         more => {
             let text = "of its memories have no maximum: only the memory limit of an execution bounds them";
-            warnings.push(format!("{more} {text}"));
+            warnings.push(format!("{NOTE_PREFIX}{more} {text}"));
         }
     }
-    if memories.initial_bytes > INITIAL_MEMORY_BYTES_MAX {
+    if memories.initial_bytes > RESIDENT_MEMORY_BYTES as u64 {
         warnings.push(format!(
-            "the initial memory of {} bytes is larger than the {INITIAL_MEMORY_BYTES_MAX} that the gateway keeps resident: every call pays for it",
+            "the initial memory of {} bytes is larger than the {RESIDENT_MEMORY_BYTES} that the gateway keeps resident: every call pays for it",
             memories.initial_bytes
         ));
     }

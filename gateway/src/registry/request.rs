@@ -10,15 +10,15 @@ use crate::model::{Limits, Permission, PermissionKind};
 
 /// Permissions of one module. They are looked through at every host call.
 const PERMISSIONS_MAX: usize = 200;
-/// A paragraph or two; it is shown in lists.
-const DESCRIPTION_BYTES_MAX: usize = 4096;
+/// For people, on one screen.
+const DESCRIPTION_CHARACTERS_MAX: usize = 4096;
 
 /// Every mistake in what came with the bytes.
 pub(super) fn check(upload: &Upload, operator: &config::Limits) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    if upload.description.len() > DESCRIPTION_BYTES_MAX {
-        let message = format!("the description has more than {DESCRIPTION_BYTES_MAX} bytes");
-        errors.push(FieldError::new("/description", "too-long", message));
+    if upload.description.chars().count() > DESCRIPTION_CHARACTERS_MAX {
+        let message = format!("has at most {DESCRIPTION_CHARACTERS_MAX} characters");
+        errors.push(FieldError::new("description", "too-long", message));
     }
     check_permissions(&upload.permissions, &mut errors);
     check_limits(&upload.limits, operator, &mut errors);

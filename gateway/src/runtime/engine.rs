@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use crate::model::RESIDENT_MEMORY_BYTES;
+
 /// How often guests that compute are asked whether they may go on. Short enough
 /// that a neighbour waits a few milliseconds at most, long enough that an idle
 /// process hardly wakes.
@@ -20,10 +22,6 @@ pub(super) const WASM_STACK_BYTES: usize = 512 * 1024;
 /// The fiber's stack: the guest's part and what host calls need on top.
 const FIBER_STACK_BYTES: usize = WASM_STACK_BYTES + 1024 * 1024;
 
-/// Reset by a memset rather than by giving pages back: a guest that fits takes no
-/// page fault on its next call. The templates' initial memory is 256 KiB; the
-/// rest is their heap.
-const MEMORY_KEEP_RESIDENT_BYTES: usize = 512 * 1024;
 const TABLE_KEEP_RESIDENT_BYTES: usize = 64 * 1024;
 /// What a small step and its host calls touch of a fiber's stack.
 const STACK_KEEP_RESIDENT_BYTES: usize = 32 * 1024;
@@ -36,9 +34,8 @@ const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 200;
 const MEMORIES_PER_COMPONENT_MAX: u32 = 32;
 const TABLES_PER_COMPONENT_MAX: u32 = 64;
 
-/// Core instances and tables of the pool for each execution at once: a component
-/// made by wit-component has the module, its shim and its fixups.
-pub(super) const CORE_INSTANCES_PER_SLOT: u32 = 4;
+/// Tables of the pool for each execution at once: a component made by wit-component
+/// has the module's and its shim's.
 pub(super) const TABLES_PER_SLOT: u32 = 2;
 
 /// Whether guests' instructions are counted. Two kinds of code, two engines.
@@ -103,11 +100,14 @@ fn config(slots: u32, metering: Metering) -> Config {
 
 fn pool(slots: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
+    // Counted too: one for each execution, whatever components are within it.
     pool.total_component_instances(slots)
-        // Instances and tables cost next to nothing until they are used, so even the
-        // smallest pool has room for the largest component.
-        .total_core_instances(slots.saturating_mul(CORE_INSTANCES_PER_SLOT).max(CORE_INSTANCES_PER_COMPONENT_MAX))
+        // The pool only counts core instances, it reserves nothing for them. Admission
+        // doesn't weigh them, so there is room for the largest component in every slot.
+        .total_core_instances(slots.saturating_mul(CORE_INSTANCES_PER_COMPONENT_MAX))
         .total_memories(slots)
+        // Tables cost next to nothing until they are used, so even the smallest pool has
+        // room for the largest component.
         .total_tables(slots.saturating_mul(TABLES_PER_SLOT).max(TABLES_PER_COMPONENT_MAX))
         .total_stacks(slots)
         .max_core_instance_size(CORE_INSTANCE_BYTES_MAX)
@@ -118,7 +118,7 @@ fn pool(slots: u32) -> PoolingAllocationConfig {
         .max_memories_per_module(MEMORIES_PER_COMPONENT_MAX)
         .max_tables_per_module(TABLES_PER_COMPONENT_MAX)
         .table_elements(TABLE_ELEMENTS_MAX)
-        .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT_BYTES)
+        .linear_memory_keep_resident(RESIDENT_MEMORY_BYTES)
         .table_keep_resident(TABLE_KEEP_RESIDENT_BYTES)
         .async_stack_keep_resident(STACK_KEEP_RESIDENT_BYTES)
         // It looks at present pages only: one that is swapped out or being migrated
@@ -144,4 +144,25 @@ fn start_ticker(engine: &Engine) -> wasmtime::Result<()> {
         }
     })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::Store;
+    use wasmtime::component::{Component, Linker};
+
+    use super::*;
+
+    #[test]
+    fn every_slot_has_room_for_a_component_with_as_many_core_instances_as_one_may_have() {
+        let pool = open(2, Metering::Off).unwrap();
+        let instances = "(core instance (instantiate $m))".repeat(CORE_INSTANCES_PER_COMPONENT_MAX as usize);
+        let bytes = wat::parse_str(format!("(component (core module $m) {instances})")).unwrap();
+        let component = Component::new(&pool.engine, bytes).unwrap();
+        let linker = Linker::<()>::new(&pool.engine);
+        let mut stores = [Store::new(&pool.engine, ()), Store::new(&pool.engine, ())];
+        for store in &mut stores {
+            linker.instantiate(store, &component).unwrap();
+        }
+    }
 }

@@ -130,8 +130,8 @@ fn unclassified(error: &wasmtime::Error, limits: &EffectiveLimits, bounds: &Boun
         return trapped(&format!("the step exited with status {}", exit.0));
     }
     if error.is::<wasmtime::PoolConcurrencyLimitError>() {
-        // A component with many core instances can find the pool's full although
-        // there was a slot: the next try may not.
+        // Admission leaves room in the pool for all that it lets in, so this would be a
+        // mistake of ours; the next try may find room all the same.
         let message = "the pool has no room for this component's instances now".to_owned();
         return Failure { code: Code::Overloaded, message, limit: None, used: None };
     }

@@ -31,8 +31,6 @@ const TEXT_BYTES_MAX: u64 = 1024 * 1024;
 const PART_BYTES_MAX: usize = 64 * 1024;
 /// Twice the parts there are, so that mistakes are reported by name.
 const PARTS_MAX: usize = 16;
-/// For people, on one screen.
-const DESCRIPTION_CHARACTERS_MAX: usize = 4096;
 const NAME_CHARACTERS_MAX: usize = 63;
 const VERSION_CHARACTERS_MAX: usize = 128;
 
@@ -146,8 +144,6 @@ impl Form {
         let name = self.required("name").and_then(|text| self.checked("name", name(&text)));
         let version = self.required("version").and_then(|text| self.checked("version", version(&text)));
         let description = self.text("description").unwrap_or_default();
-        let length = at_most(DESCRIPTION_CHARACTERS_MAX, &description);
-        self.checked("description", length);
         let permissions = self.text("permissions").map(|text| settings::permissions(&text));
         let permissions = self.collected(permissions);
         let limits = self.text("limits").map(|text| settings::limits(&text));

@@ -5,12 +5,15 @@
 //! types (`imports`, `exports`). Invariant: every section is within its bounds
 //! before it is validated, and nesting is a stack on the heap, never recursion.
 
+mod declarations;
+
 use wasmparser::types::Types;
 use wasmparser::{
     ComponentExport, ComponentImport, Encoding, FuncToValidate, FuncValidatorAllocations, FunctionBody, MemoryType,
     Parser, Payload, ValidPayload, Validator, ValidatorResources, WasmFeatures,
 };
 
+use self::declarations::Declarations;
 use super::module_error;
 use crate::error::FieldError;
 
@@ -75,7 +78,7 @@ pub(super) struct Memories {
 pub(super) fn read(bytes: &[u8]) -> Result<Outline<'_>, FieldError> {
     let mut parser = Parser::new(0);
     parser.set_features(FEATURES);
-    let mut walk = Walk::new();
+    let mut walk = Walk::new(bytes);
     let mut types = None;
     for payload in parser.parse_all(bytes) {
         let payload = payload.map_err(|error| malformed(&error))?;
@@ -96,12 +99,15 @@ pub(super) fn read(bytes: &[u8]) -> Result<Outline<'_>, FieldError> {
 
 /// Where the pass is, and what it has counted.
 struct Walk<'a> {
+    /// The whole component.
+    bytes: &'a [u8],
     validator: Validator,
     allocations: FuncValidatorAllocations,
     /// From the outermost component to the module or component at hand.
     levels: Vec<Level>,
     core_modules: usize,
     functions: usize,
+    types: Declarations,
     memories: Memories,
     imports: Vec<ComponentImport<'a>>,
     exports: Vec<ComponentExport<'a>>,
@@ -127,13 +133,15 @@ impl Level {
 }
 
 impl<'a> Walk<'a> {
-    fn new() -> Self {
+    fn new(bytes: &'a [u8]) -> Self {
         Self {
+            bytes,
             validator: Validator::new_with_features(FEATURES),
             allocations: FuncValidatorAllocations::default(),
             levels: Vec::new(),
             core_modules: 0,
             functions: 0,
+            types: Declarations::default(),
             memories: Memories::default(),
             imports: Vec::new(),
             exports: Vec::new(),
@@ -148,6 +156,9 @@ impl<'a> Walk<'a> {
                 self.core_modules += 1;
                 within("core modules", self.core_modules, CORE_MODULES_MAX)
             }
+            Payload::TypeSection(section) => self.types.add(count(section.count())),
+            Payload::CoreTypeSection(section) => self.types.add_core(section),
+            Payload::ComponentTypeSection(section) => self.types.add_all(section, self.bytes),
             Payload::FunctionSection(section) => {
                 self.functions = self.functions.saturating_add(count(section.count()));
                 within("functions", self.functions, FUNCTIONS_MAX)

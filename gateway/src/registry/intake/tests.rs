@@ -127,6 +127,66 @@ fn a_component_at_its_bounds_passes() {
     assert_eq!(codes(&with_core(&core)), Vec::<String>::new());
 }
 
+/// A section or component of this id with this content.
+fn section(id: u8, content: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![id];
+    let mut length = content.len();
+    while length >= 0x80 {
+        bytes.push(u8::try_from(length & 0x7f).expect("seven bits") | 0x80);
+        length >>= 7;
+    }
+    bytes.push(u8::try_from(length).expect("seven bits"));
+    bytes.extend_from_slice(content);
+    bytes
+}
+
+fn binary(sections: &[u8]) -> Vec<u8> {
+    [b"\0asm\x0d\0\x01\0", sections].concat()
+}
+
+#[test]
+fn types_nested_however_deep_are_refused_on_a_small_stack() {
+    const TYPES: u8 = 7;
+    const COMPONENT: u8 = 4;
+    let check = || {
+        for opens in [[0x41, 1, 1], [0x42, 1, 1]] {
+            let types = section(TYPES, &[&[1][..], &opens.repeat(100_000)].concat());
+            for bytes in [binary(&types), binary(&section(COMPONENT, &binary(&types)))] {
+                let error = only_error(&bytes);
+                assert_eq!(error.code, "too-complex", "{}", error.message);
+                assert!(error.message.contains("levels of types"), "{}", error.message);
+            }
+        }
+    };
+    std::thread::Builder::new().stack_size(2 * 1024 * 1024).spawn(check).expect("a thread").join().expect("refusals");
+}
+
+#[test]
+fn types_nested_to_the_bound_pass() {
+    let nested = |ty: &str, levels: usize| format!("{}{}", format!("(type ({ty} ").repeat(levels), "))".repeat(levels));
+    for ty in ["component", "instance"] {
+        assert_eq!(codes(&component(&[step("run"), nested(ty, 32)].concat())), Vec::<String>::new(), "{ty}");
+        assert_eq!(codes(&component(&nested(ty, 33))), ["too-complex"], "{ty}");
+    }
+}
+
+#[test]
+fn declarations_of_types_are_counted_wherever_they_are() {
+    let bool_types = |count: usize| "(type bool)".repeat(count);
+    for items in [
+        bool_types(100_001),
+        format!("(type (instance {}))", bool_types(100_000)),
+        format!("{0} {0}", format!("(type (component {}))", bool_types(50_000))),
+        format!("(component {}) {}", bool_types(50_000), bool_types(50_001)),
+        format!("{0} {0}", format!("(core type (module {}))", "(type (func))".repeat(50_000))),
+        format!("(type (instance {0} {0}))", format!("(core type (module {}))", "(type (func))".repeat(50_000))),
+        format!("(core module {})", "(type (func))".repeat(100_001)),
+    ] {
+        let error = only_error(&component(&items));
+        assert!(error.message.contains("declarations of types"), "{:.80}: {}", items, error.message);
+    }
+}
+
 fn many(count: usize, verb: &str, ty: &str) -> String {
     let mut items = step("run");
     if verb == "export" {
@@ -256,12 +316,15 @@ fn a_handler_of_wasi_http_makes_an_http_function_and_a_step_beside_it_a_job_step
 fn memories_without_bound_and_large_ones_are_warned_of() {
     let unbounded = inspect(&with_core("(memory 1)")).expect("a step");
     assert!(
-        matches!(&*unbounded.warnings, [one] if one.starts_with("its memory has no maximum")),
+        matches!(&*unbounded.warnings, [one] if one.starts_with("note: its memory has no maximum")),
         "{:?}",
         unbounded.warnings
     );
-    let large = inspect(&with_core("(memory 17 32)")).expect("a step");
-    assert!(matches!(&*large.warnings, [one] if one.contains("1179648 bytes")), "{:?}", large.warnings);
+    // The fixture has one page already.
+    let resident = inspect(&with_core("(memory 7 32)")).expect("a step");
+    assert_eq!(resident.warnings, Vec::<String>::new());
+    let large = inspect(&with_core("(memory 8 32)")).expect("a step");
+    assert!(matches!(&*large.warnings, [one] if one.contains("589824 bytes")), "{:?}", large.warnings);
 }
 
 /// A quarter of a million strings when it is written out.

@@ -31,7 +31,7 @@ fn an_upload_within_its_bounds_has_no_mistakes() {
     let upload = Upload {
         permissions: vec![permission(PermissionKind::HttpWrite, "https://*.example.com/**")],
         limits: Limits { fuel: Some(1_000_000_000), memory_bytes: Some(1), timeout_ms: Some(30_000) },
-        description: "x".repeat(4096),
+        description: "ü".repeat(4096),
         ..upload()
     };
     assert_eq!(found(&upload), []);
@@ -46,11 +46,11 @@ fn every_mistake_is_reported_with_its_path() {
             permission(PermissionKind::DatabaseRead, ""),
         ],
         limits: Limits { fuel: Some(1_000_000_001), memory_bytes: Some(0), timeout_ms: Some(u64::MAX) },
-        description: "x".repeat(4097),
+        description: "ü".repeat(4097),
         ..upload()
     };
     let expected = [
-        pair("/description", "too-long"),
+        pair("description", "too-long"),
         pair("/permissions/1/resource", "bad-glob"),
         pair("/permissions/2/resource", "bad-glob"),
         pair("/limits/fuel", "above-ceiling"),

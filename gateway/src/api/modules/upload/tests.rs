@@ -110,8 +110,6 @@ async fn texts_that_are_long_malformed_or_no_text_are_named() {
         pair("version", "invalid"),
     ];
     assert_eq!(found, expected);
-    let long = part("description", "ü".repeat(DESCRIPTION_CHARACTERS_MAX + 1));
-    assert_eq!(mistakes(&[long]).await, [pair("description", "too-long")]);
 }
 
 #[tokio::test]
