@@ -134,9 +134,10 @@ pub(super) async fn download(
     let body = if method == Method::HEAD {
         Body::empty()
     } else {
+        let turn = services.transfers.download().await?;
         // By id: what a name means may change meanwhile.
         let (_, bytes) = services.registry.download(&ModuleRef::Id(module.id)).await.map_err(refused)?;
-        Body::from(bytes)
+        Body::from(turn.until_sent(bytes))
     };
     let file = format!("attachment; filename=\"{}-{}.wasm\"", module.name, module.version);
     let headers = [
