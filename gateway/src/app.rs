@@ -6,6 +6,7 @@
 
 mod admin_key;
 mod compiler;
+mod data_folder;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +16,10 @@ use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use self::data_folder::DataFolder;
 
 use crate::api;
 use crate::blob::{self, Blobs};
@@ -49,6 +54,15 @@ pub enum Error {
         path: std::path::PathBuf,
         /// What the operating system said.
         source: std::io::Error,
+    },
+    /// Another process works in the data folder.
+    #[error(
+        "the data folder {} is in use by another process: stop that one, or give this one a data folder of its own",
+        path.display()
+    )]
+    DataFolderInUse {
+        /// Where.
+        path: std::path::PathBuf,
     },
     /// The database can't be opened.
     #[error(transparent)]
@@ -87,10 +101,17 @@ pub struct App {
     server: JoinHandle<listener::Report>,
     recording: JoinHandle<()>,
     stop_recording: watch::Sender<bool>,
+    requests: TaskTracker,
     detached: invoke::Detached,
     drain: Duration,
     store: SharedStore,
+    blobs: Blobs,
+    data_folder: DataFolder,
 }
+
+/// How long the futures of requests whose connection was cut may take to be dropped:
+/// those of HTTP/2 are tasks of their own.
+const DROPPED_WITHIN: Duration = Duration::from_secs(1);
 
 /// How a gateway stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +132,7 @@ impl App {
         let socket = TcpListener::bind(address).await.map_err(listen)?;
         let address = socket.local_addr().map_err(listen)?;
 
+        let data_folder = DataFolder::open(&config.data_dir)?;
         let parts = Parts::open(&config).await?;
         let first_key = admin_key::ensure(&*parts.store, &config.data_dir).await?;
         let keys = Arc::new(ArcSwap::from_pointee(http::auth::KeyRing::new(parts.store.all_keys().await?)));
@@ -122,7 +144,12 @@ impl App {
         };
         let (stop_recording, recording) = spawn_until_told(|told| service.run(told));
         let detached = invoke::Detached::default();
-        let plane = parts.plane(&config, recorder, Arc::clone(&keys), detached.clone());
+        let requests = TaskTracker::new();
+        let plane = invoke::Plane {
+            requests: requests.clone(),
+            detached: detached.clone(),
+            ..parts.plane(&config, recorder, Arc::clone(&keys))
+        };
         let config = Arc::new(config);
         let (stop, stopping) = watch::channel(false);
         let readiness = api::Readiness::default();
@@ -131,8 +158,21 @@ impl App {
         let handler = Handler::new(plane, control, parts.metrics.clone(), config.server.head_bytes);
         let server = tokio::spawn(listener::serve(socket, handler, (&config.server).into(), told(stopping)));
         tracing::info!(%address, data = %config.data_dir.display(), "serving");
-        let store = parts.store;
-        Ok(Self { address, first_key, readiness, stop, server, recording, stop_recording, detached, drain, store })
+        Ok(Self {
+            address,
+            first_key,
+            readiness,
+            stop,
+            server,
+            recording,
+            stop_recording,
+            requests,
+            detached,
+            drain,
+            store: parts.store,
+            blobs: parts.blobs,
+            data_folder,
+        })
     }
 
     /// Where it listens.
@@ -152,12 +192,17 @@ impl App {
     pub async fn stop(self) -> Stopped {
         self.readiness.drain();
         let _ = self.stop.send(true);
-        // Requests and what was detached from them drain side by side.
-        let (connections, executions) = tokio::join!(self.server, self.detached.drain(self.drain));
-        let cut = connections.map_or(0, |report| report.cut) + executions;
+        let deadline = Instant::now() + self.drain;
+        // Requests first: as long as one runs it may leave an execution behind.
+        let connections = self.server.await.map_or(0, |report| report.cut);
+        self.requests.close();
+        let _ = tokio::time::timeout(DROPPED_WITHIN, self.requests.wait()).await;
+        let cut = connections + self.detached.drain(deadline).await;
         let _ = self.stop_recording.send(true);
         let _ = self.recording.await;
         self.store.close().await;
+        self.blobs.release();
+        self.data_folder.release();
         Stopped { cut }
     }
 }
@@ -175,7 +220,6 @@ struct Parts {
 
 impl Parts {
     async fn open(config: &Config) -> Result<Self, Error> {
-        make_data_folder(config)?;
         let clock = Clock::system();
         let metrics = Metrics::new();
         let store = open_store(config, &clock).await?;
@@ -195,13 +239,7 @@ impl Parts {
         Ok(Self { store, blobs, metrics, clock, runtime, registry, sampler })
     }
 
-    fn plane(
-        &self,
-        config: &Config,
-        recorder: Recorder,
-        keys: http::auth::SharedKeys,
-        detached: invoke::Detached,
-    ) -> invoke::Plane {
+    fn plane(&self, config: &Config, recorder: Recorder, keys: http::auth::SharedKeys) -> invoke::Plane {
         invoke::Plane {
             registry: Arc::clone(&self.registry),
             runtime: Arc::clone(&self.runtime),
@@ -214,7 +252,9 @@ impl Parts {
                 bytes_max: config.server.body_bytes as u64,
                 timeout: Duration::from_millis(config.server.body_timeout_ms),
             },
-            detached,
+            room: http::body::Room::new(Duration::from_millis(config.runtime.wait_ms)),
+            requests: TaskTracker::new(),
+            detached: invoke::Detached::default(),
         }
     }
 
@@ -227,15 +267,9 @@ impl Parts {
             metrics: self.metrics.clone(),
             config,
             readiness,
+            transfers: api::Transfers::default(),
         }
     }
-}
-
-fn make_data_folder(config: &Config) -> Result<(), Error> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    // It holds the admin key: nobody else's business.
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir);
-    made.map_err(|source| Error::DataFolder { path: config.data_dir.clone(), source })
 }
 
 async fn open_store(config: &Config, clock: &Clock) -> Result<SharedStore, Error> {

@@ -33,8 +33,8 @@ pub struct Blobs {
 #[derive(Debug)]
 struct Folder {
     root: PathBuf,
-    /// Shared by all processes that use the folder; gone with the process.
-    _lock: File,
+    /// This process's alone: another's sweep would take what this one stores.
+    lock: File,
 }
 
 /// Why bytes could not be stored or had.
@@ -64,7 +64,7 @@ pub enum Error {
 
 impl Blobs {
     /// Opens the store, makes its folder, and removes what a process that died left
-    /// half written.
+    /// half written. The folder is this process's until it is released.
     pub async fn open(config: &config::Blobs) -> Result<Self, Error> {
         const CONTEXT: &str = "opening its folder";
         let config::Blobs::Folder { path } = config;
@@ -135,6 +135,12 @@ impl Blobs {
         self.operator.stat(&temporary).await.map(|_| ()).map_err(|error| unavailable("answering", error))
     }
 
+    /// Lets another process have the folder; nothing may be asked of the store any more.
+    pub fn release(&self) {
+        // What can't be unlocked is unlocked with the process.
+        let _ = self.folder.lock.unlock();
+    }
+
     async fn write(&self, digest: Digest, bytes: Bytes) -> opendal::Result<()> {
         let mut writer = self.operator.writer(&path_of(digest)).await?;
         let written = match writer.write(bytes).await {
@@ -156,16 +162,17 @@ impl Folder {
         let lock = File::options().create(true).truncate(false).write(true).open(temporary.join("lock"))?;
         match lock.try_lock() {
             // Nobody else uses the folder, so nobody is writing what is in there.
-            Ok(()) => {
-                sweep(&temporary)?;
-                lock.unlock()?;
+            Ok(()) => sweep(&temporary)?,
+            Err(TryLockError::WouldBlock) => {
+                let message = format!(
+                    "the blob folder {} is in use by another process: stop that one, or give this one a folder of its own",
+                    root.display()
+                );
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, message));
             }
-            Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        // Waits at most for another's sweep.
-        lock.lock_shared()?;
-        Ok(Self { root, _lock: lock })
+        Ok(Self { root, lock })
     }
 
     /// Makes the name of a blob survive a power failure.

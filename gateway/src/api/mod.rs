@@ -13,8 +13,10 @@ mod health;
 mod metrics;
 mod modules;
 mod query;
+mod transfers;
 
 pub use health::Readiness;
+pub use transfers::Transfers;
 
 use std::sync::Arc;
 
@@ -48,6 +50,8 @@ pub struct Services {
     pub config: Arc<Config>,
     /// Whether the gateway is going away.
     pub readiness: Readiness,
+    /// Modules on their way in or out.
+    pub transfers: Transfers,
 }
 
 /// The routes of the control plane.

@@ -136,7 +136,9 @@ pub(super) async fn download(
     let body = if method == Method::HEAD {
         Body::empty()
     } else {
-        Body::from(services.registry.download(module).await.map_err(refused)?)
+        let turn = services.transfers.download().await?;
+        let bytes = services.registry.download(module).await.map_err(refused)?;
+        Body::from(turn.until_sent(bytes))
     };
     let file = format!("attachment; filename=\"{}-{}.wasm\"", module.name, module.version);
     let headers = [

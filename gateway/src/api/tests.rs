@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use axum::body::Body;
@@ -27,6 +29,8 @@ impl Compiler for NotCompiled {
     }
 
     async fn forget(&self, _digest: Digest) {}
+
+    async fn retain(&self, _digests: HashSet<Digest>) {}
 }
 
 /// The control plane on a real store and a real folder, with a key of each of two roles.
@@ -69,6 +73,7 @@ impl Gateway {
             metrics,
             config: Arc::new(config),
             readiness: readiness.clone(),
+            transfers: Transfers::default(),
         };
         Self { router: router(services), readiness, store, admin, viewer, _folder: folder }
     }

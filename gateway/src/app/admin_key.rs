@@ -1,6 +1,6 @@
 //! The first admin key: made once a store, kept beside it.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::Error;
@@ -34,12 +34,21 @@ pub(super) async fn ensure(store: &dyn Store, data_dir: &Path) -> Result<Option<
     Ok(None)
 }
 
-/// Temporary files are made 0600, and a rename keeps that.
+/// Temporary files are made 0600, and a rename keeps that. A key that is there may
+/// belong to a store that is only not the one of this start: the first such is kept.
 fn write(path: &Path, key: &str) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     writeln!(file, "{key}")?;
     file.as_file().sync_all()?;
+    let kept = path.with_extension("key.old");
+    match std::fs::hard_link(path, &kept) {
+        Ok(()) => {
+            tracing::warn!(kept = %kept.display(), "the store has no keys, but there was an admin key: it is kept");
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) => {}
+        Err(error) => return Err(error),
+    }
     file.persist(path)?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The runtime as the registry's compiler: the two don't know each other.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -25,5 +26,9 @@ impl Compiler for RuntimeCompiler {
 
     async fn forget(&self, digest: Digest) {
         self.0.forget(digest).await;
+    }
+
+    async fn retain(&self, digests: HashSet<Digest>) {
+        self.0.retain(digests).await;
     }
 }

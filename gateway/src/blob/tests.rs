@@ -134,9 +134,13 @@ async fn what_another_process_is_writing_is_left_alone() {
     let (folder, blobs) = start().await;
     let half = folder.path().join("blobs/tmp/half");
     std::fs::write(&half, "half").unwrap();
-    let second = open(&folder.path().join("blobs")).await;
+    let second = Blobs::open(&config::Blobs::Folder { path: folder.path().join("blobs") }).await;
+    let Err(Error::Unavailable { source, .. }) = second else { panic!("{second:?}") };
+    assert!(source.to_string().contains("in use by another process"), "{source}");
     assert!(half.exists());
-    drop((blobs, second));
+    blobs.release();
+    open(&folder.path().join("blobs")).await;
+    assert!(!half.exists());
 }
 
 #[tokio::test]

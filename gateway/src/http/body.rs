@@ -6,12 +6,14 @@
 //! `BYTES_PER_EXTRA_SECOND` runs out of time.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 
 use super::Problem;
@@ -20,6 +22,15 @@ use crate::error::Code;
 /// What buys a sender another second: the rate of a bad mobile line. A module
 /// of 50 MiB may take half an hour over it; a byte a second buys nothing.
 const BYTES_PER_EXTRA_SECOND: u64 = 32 * 1024;
+
+/// A body of this size and less is read without asking for room.
+const FREE_BYTES: u64 = 64 * 1024;
+/// What a permit stands for.
+const PERMIT_BYTES: u64 = 64 * 1024;
+/// Permits of all bodies together: 256 MiB.
+const PERMITS: u32 = 4096;
+/// What a sender who found no room is told to wait.
+const RETRY_AFTER_S: u32 = 1;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -45,6 +56,9 @@ pub enum Error {
     /// It did not arrive in time.
     #[error("the request's body did not arrive in time")]
     TimedOut,
+    /// Others' bodies take all the memory that there is for them.
+    #[error("too many large bodies are being read")]
+    NoRoom,
     /// The client left in the middle, or the body is not framed as it says. An
     /// answer reaches nobody in the first case.
     #[error("the request's body is broken off")]
@@ -56,6 +70,7 @@ impl From<&Error> for Problem {
         let detail = error.to_string();
         match error {
             Error::TooLarge { limit } => Self::new(Code::TooLarge, detail).limit(*limit),
+            Error::NoRoom => Self::new(Code::Overloaded, detail).retry_after_s(RETRY_AFTER_S),
             Error::TimedOut => Self::new(Code::RequestTimeout, detail),
             Error::Broken(_) => Self::new(Code::BadRequest, detail),
         }
@@ -66,6 +81,46 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         Self::from(&error)
     }
+}
+
+/// Memory for all large bodies that are held at once. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Room {
+    permits: Arc<Semaphore>,
+    wait: Duration,
+}
+
+impl Room {
+    /// All of it free; who finds none waits for at most `wait`.
+    #[must_use]
+    pub fn new(wait: Duration) -> Self {
+        Self { permits: Arc::new(Semaphore::new(PERMITS as usize)), wait }
+    }
+
+    /// A body over all that there is takes all of it.
+    async fn take(&self, bytes: u64) -> Result<OwnedSemaphorePermit, Error> {
+        let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(PERMITS).min(PERMITS);
+        let taken = tokio::time::timeout(self.wait, Arc::clone(&self.permits).acquire_many_owned(permits)).await;
+        taken.ok().and_then(Result::ok).ok_or(Error::NoRoom)
+    }
+}
+
+/// Reads a whole body, a large one when there is room for it; the room is taken until
+/// the second is dropped. Small ones pay nothing. A call that is dropped leaves nothing
+/// behind.
+pub async fn read_in<B>(room: &Room, body: B, bounds: Bounds) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Error>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    let hint = body.size_hint();
+    // One that doesn't say its size may be as large as any.
+    let bytes = hint.upper().unwrap_or(bounds.bytes_max);
+    if hint.lower() > bounds.bytes_max || bytes <= FREE_BYTES {
+        return Ok((read(body, bounds).await?, None));
+    }
+    let taken = room.take(bytes).await?;
+    Ok((read(body, bounds).await?, Some(taken)))
 }
 
 /// Reads a whole body. A call that is dropped leaves nothing behind.

@@ -18,6 +18,7 @@ pub use intake::{Component, inspect};
 pub use service::{Parts, Registry};
 pub use snapshot::{Revision, Snapshot};
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -37,6 +38,8 @@ pub trait Compiler: Send + Sync {
     async fn compile(&self, digest: Digest, component: Bytes) -> Result<(), CompileError>;
     /// Forgets what was compiled of a component whose bytes are gone.
     async fn forget(&self, digest: Digest);
+    /// Forgets what was compiled of all components but these.
+    async fn retain(&self, digests: HashSet<Digest>);
 }
 
 /// Why a component can't be compiled here.

@@ -215,11 +215,12 @@ impl Registry {
         }
     }
 
+    /// The bytes first: as long as they are there, they can be compiled again.
     async fn discard(&self, digest: Digest) {
-        self.parts.compiler.forget(digest).await;
         if let Err(error) = self.parts.blobs.delete(digest).await {
             tracing::warn!(%digest, %error, "a module's bytes are left to the sweep at the next start");
         }
+        self.parts.compiler.forget(digest).await;
     }
 }
 
@@ -265,14 +266,22 @@ async fn sweep(parts: &Parts, snapshot: &Snapshot) {
         Ok(digests) => digests.into_iter().collect(),
         Err(error) => return tracing::warn!(%error, "unreferenced blobs were not swept"),
     };
+    if snapshot.revisions().next().is_none() && !stored.is_empty() {
+        // More likely the wrong store than the last module deleted right before a crash.
+        return tracing::warn!(
+            count = stored.len(),
+            "the store has no modules, but there are blobs: they are kept. If `[store]` means another database than \
+             before, mend it or restore that database; if nothing is missing, remove the blob folder while the gateway is stopped"
+        );
+    }
     let wanted: HashSet<Digest> = snapshot.revisions().map(|revision| revision.module.sha256).collect();
     let missing: Vec<_> = wanted.difference(&stored).take(DIGESTS_LOGGED_MAX).collect();
     if !missing.is_empty() {
         tracing::error!(?missing, "modules have lost their bytes");
     }
     let unwanted: Vec<_> = stored.difference(&wanted).copied().collect();
+    parts.compiler.retain(wanted).await;
     for &digest in &unwanted {
-        parts.compiler.forget(digest).await;
         if let Err(error) = parts.blobs.delete(digest).await {
             return tracing::warn!(%error, "unreferenced blobs were not swept");
         }

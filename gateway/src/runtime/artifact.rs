@@ -4,12 +4,16 @@
 //! nor what is mapped (`cache`). Invariant: nothing is mapped as code that this
 //! service did not write here itself, for exactly this engine; loading foreign
 //! bytes as code would be running them.
+//!
+//! An artefact is at `<compatibility>/<digest>.cwasm`: what another engine made is
+//! in another folder, and is removed at the next start.
 
-use std::fs::{self, File, OpenOptions};
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::hash::{Hash as _, Hasher};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -26,11 +30,17 @@ type HmacSha256 = Hmac<Sha256>;
 /// publishes both.
 const TAG_BYTES: usize = 32;
 
+const KEY_FILE: &str = "node.key";
+
+/// The bits of a mode that are for others than the owner.
+const OTHERS: u32 = 0o077;
+
 /// Changes when what an artefact means to us changes, beyond what wasmtime tells.
 const FORMAT: &[u8] = b"sluice-artifact-v1";
 
 /// Compiled components by digest. Cheap to share behind an `Arc`.
 pub(super) struct Artifacts {
+    /// That of this engine.
     folder: PathBuf,
     key: [u8; 32],
     /// What else must be equal: engine version, target, settings, metering.
@@ -48,6 +58,9 @@ pub(super) enum Error {
         #[source]
         source: io::Error,
     },
+    /// Whoever owns it could write code that is then run here.
+    #[error("{} belongs to another user (id {owner}): remove it, or give it to the user of this process", path.display())]
+    Foreign { path: PathBuf, owner: u32 },
     /// The file is not what was written: it was removed, an alert is due.
     #[error("the artefact of {0} does not have its authentication code")]
     Forged(Digest),
@@ -58,16 +71,20 @@ pub(super) enum Error {
 
 impl Artifacts {
     /// Opens the folder, makes it (0700) and its key (0600) where they are missing,
-    /// and removes what a crash left half-written.
-    pub(super) fn open(folder: PathBuf, engine: &Engine, metering: Metering) -> Result<Self, Error> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|source| Error::Disk {
-            context: "making",
-            path: folder.clone(),
-            source,
-        })?;
-        remove_leftovers(&folder);
-        let key = load_or_make_key(&folder.join("node.key"))?;
-        Ok(Self { folder, key, compatibility: compatibility(engine, metering) })
+    /// takes them from others where they are looser, and removes what a crash left
+    /// half-written and what another engine made.
+    pub(super) fn open(folder: &Path, engine: &Engine, metering: Metering) -> Result<Self, Error> {
+        make_folder(folder)?;
+        make_private(folder, 0o700)?;
+        let key = load_or_make_key(&folder.join(KEY_FILE))?;
+        let compatibility = compatibility(engine, metering);
+        let current = hex::encode(compatibility);
+        remove_all_but(folder, |name| name == KEY_FILE || name == current);
+        let folder = folder.join(current);
+        make_folder(&folder)?;
+        make_private(&folder, 0o700)?;
+        remove_all_but(&folder, |name| digest_of(name).is_some());
+        Ok(Self { folder, key, compatibility })
     }
 
     /// The component, mapped; `None` when it was not compiled yet. A file that was
@@ -113,12 +130,13 @@ impl Artifacts {
         let _ = fs::remove_file(self.path(digest));
     }
 
+    /// Removes the artefacts of all components but these.
+    pub(super) fn retain(&self, digests: &HashSet<Digest>) {
+        remove_all_but(&self.folder, |name| digest_of(name).is_some_and(|digest| digests.contains(&digest)));
+    }
+
     fn path(&self, digest: Digest) -> PathBuf {
-        let mut key = Sha256::new();
-        key.update(FORMAT);
-        key.update(digest.as_bytes());
-        key.update(self.compatibility);
-        self.folder.join(format!("{}.cwasm", hex::encode(key.finalize())))
+        self.folder.join(format!("{digest}.cwasm"))
     }
 
     fn mac(&self, digest: Digest) -> HmacSha256 {
@@ -182,24 +200,53 @@ fn compatibility(engine: &Engine, metering: Metering) -> [u8; 32] {
         }
     }
     let mut hasher = Into256(Sha256::new());
+    hasher.write(FORMAT);
     engine.precompile_compatibility_hash().hash(&mut hasher);
     metering.hash(&mut hasher);
     hasher.0.finalize().into()
 }
 
-fn remove_leftovers(folder: &Path) {
+fn make_folder(path: &Path) -> Result<(), Error> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| Error::Disk { context: "making", path: path.to_owned(), source })
+}
+
+/// Modes given at the making say nothing of what was there before, or came from a copy.
+fn make_private(path: &Path, mode: u32) -> Result<(), Error> {
+    let disk = |context| move |source| Error::Disk { context, path: path.to_owned(), source };
+    let metadata = fs::metadata(path).map_err(disk("looking at"))?;
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(Error::Foreign { path: path.to_owned(), owner: metadata.uid() });
+    }
+    if metadata.mode() & OTHERS != 0 {
+        tracing::warn!(path = %path.display(), "others could use this; it is the gateway's alone from now on");
+        fs::set_permissions(path, Permissions::from_mode(mode)).map_err(disk("changing the mode of"))?;
+    }
+    Ok(())
+}
+
+/// What can't be removed only takes room.
+fn remove_all_but(folder: &Path, is_kept: impl Fn(&str) -> bool) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(".new-") {
-            let _ = fs::remove_file(entry.path());
+        if entry.file_name().to_str().is_some_and(&is_kept) {
+            continue;
         }
+        let path = entry.path();
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let _ = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     }
+}
+
+fn digest_of(name: &str) -> Option<Digest> {
+    name.strip_suffix(".cwasm")?.parse().ok()
 }
 
 fn load_or_make_key(path: &Path) -> Result<[u8; 32], Error> {
     let disk = |context| move |source| Error::Disk { context, path: path.to_owned(), source };
     match fs::read(path) {
         Ok(bytes) => {
+            make_private(path, 0o600)?;
             // A key of another length is no key; with a new one all artefacts are compiled again.
             if let Ok(key) = bytes.try_into() {
                 return Ok(key);

@@ -124,6 +124,15 @@ impl<T: Weigh, E: Clone + Send + Sync + 'static> Cache<T, E> {
         drop(evicted);
     }
 
+    /// Waits for a load of this digest that runs now to end.
+    pub async fn settled(&self, digest: &Digest) {
+        let loading = self.lock().loading.get(digest).cloned();
+        if let Some(loading) = loading {
+            // Whoever asked for it is told what came of it.
+            let _ = loading.await;
+        }
+    }
+
     /// Forgets an entry; whoever runs it keeps it alive until the end.
     pub fn remove(&self, digest: &Digest) {
         let mut inner = self.lock();

@@ -4,7 +4,7 @@
 //! blob store and the compiler. Invariant: the bytes that are compiled are the ones
 //! whose digest was verified, and a component that can't be linked is never kept.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -107,7 +107,7 @@ impl Loader {
         let mut linker = Linker::new(&engine);
         host::link(&mut linker).map_err(|error| LoadError::Failed(format!("{error:#}")))?;
         let artifacts =
-            Artifacts::open(folder, &engine, metering).map_err(|error| LoadError::Failed(with_source(&error)))?;
+            Artifacts::open(&folder, &engine, metering).map_err(|error| LoadError::Failed(with_source(&error)))?;
         let bounds = cache::Bounds { bytes_max: config.cache_bytes, entries_max: config.cache_modules };
         Ok(Self {
             compiler: CompileQueue::new(engine.clone()),
@@ -157,8 +157,20 @@ impl Loader {
         self.cache.get_or_load(digest, load).await.map(|_| ())
     }
 
-    /// Forgets a component whose bytes are gone.
+    /// Forgets a component whose bytes are gone. Waits for a load that began while they
+    /// were there: it would bring the code back.
     pub(super) async fn forget(&self, digest: Digest) {
+        self.cache.settled(&digest).await;
+        self.remove(digest).await;
+    }
+
+    /// Removes the artefacts of all components but these.
+    pub(super) async fn retain(&self, digests: HashSet<Digest>) {
+        let artifacts = Arc::clone(&self.artifacts);
+        let _ = tokio::task::spawn_blocking(move || artifacts.retain(&digests)).await;
+    }
+
+    async fn remove(&self, digest: Digest) {
         self.cache.remove(&digest);
         let artifacts = Arc::clone(&self.artifacts);
         let _ = tokio::task::spawn_blocking(move || artifacts.remove(digest)).await;
@@ -215,7 +227,7 @@ impl Loader {
         };
         if linked.is_err() {
             // What can't be linked will not be asked for again.
-            self.forget(digest).await;
+            self.remove(digest).await;
         }
         linked
     }
@@ -240,7 +252,9 @@ impl Loader {
                 tracing::warn!(%digest, %error, "a compiled artefact is not usable; compiling again");
                 Ok(None)
             }
-            Err(error @ artifact::Error::Disk { .. }) => Err(LoadError::Failed(with_source(&error))),
+            Err(error @ (artifact::Error::Disk { .. } | artifact::Error::Foreign { .. })) => {
+                Err(LoadError::Failed(with_source(&error)))
+            }
         }
     }
 

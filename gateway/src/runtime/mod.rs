@@ -245,8 +245,13 @@ impl Runtime {
         self.loader.compile(digest, component).await
     }
 
+    /// Forgets all compiled code on the disk but that of these components.
+    pub async fn retain(&self, digests: std::collections::HashSet<Digest>) {
+        self.loader.retain(digests).await;
+    }
+
     /// Forgets the code of a component whose bytes are gone; executions that run
-    /// keep it until they end.
+    /// keep it until they end. Waits for the end of a load that is under way.
     pub async fn forget(&self, digest: Digest) {
         self.loader.forget(digest).await;
     }

@@ -9,7 +9,7 @@ pub mod recorder;
 pub mod sqlite;
 
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 mod version_key;
 
 use std::sync::Arc;

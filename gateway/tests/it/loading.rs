@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::support::{TestGateway, component, property};
+use crate::support::{Answer, Raw, TestGateway, component, property};
 
 /// Stops a gateway, removes its compiled code, and starts another on its folder.
 async fn restart_without_artifacts(mut gw: TestGateway) -> TestGateway {
@@ -189,4 +189,23 @@ async fn what_no_pool_has_room_for_is_an_invalid_module() {
         answer.expect_refusal(422, "invalid-module");
         gw.invoke(name, json!(null)).await.expect_refusal(404, "not-found");
     }
+}
+
+#[tokio::test]
+async fn a_call_that_a_deletion_overtakes_finds_no_module() {
+    let gw = TestGateway::start().await.module("echo").await;
+    let body = json!({"input": 1}).to_string();
+    let head = format!(
+        "POST /api/v1/wasm/modules/echo/invoke HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+        gw.key(),
+        body.len()
+    );
+    let mut raw = Raw::send(&gw, head).await;
+    // The gateway asks for the body: it has found the module.
+    assert_eq!(raw.answer().await.status, 100);
+    Answer::of(gw.request(reqwest::Method::DELETE, "/api/v1/wasm/modules/echo")).await.expect_status(204);
+    raw.more(&body).await;
+    assert_eq!(raw.answer().await.status, 404);
+    assert!(gw.files().artifacts.is_empty());
 }

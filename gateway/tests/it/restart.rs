@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::support::component::echo;
 use crate::support::files::{artifacts, blob, flip_a_bit};
-use crate::support::{Answer, TestGateway};
+use crate::support::{Answer, Raw, TestGateway};
 
 const MODULES: &str = "/api/v1/wasm/modules";
 
@@ -175,4 +175,36 @@ async fn what_a_crash_left_is_swept_at_the_next_start() {
     .await;
     assert_eq!(gw.files(), before);
     gw.invoke("echo", json!("x")).await.expect_status(200);
+}
+
+#[tokio::test]
+async fn what_is_detached_while_the_gateway_drains_still_has_the_drain_time() {
+    let mut gw = TestGateway::start().await.module("spin").await;
+    let body = json!({"input": {"ms": 300}}).to_string();
+    let head = format!(
+        "POST {MODULES}/spin/invoke?function=sleep HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\nprefer: respond-async\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+        gw.key(),
+        body.len()
+    );
+    let mut raw = Raw::send(&gw, head).await;
+    // The gateway asks for the body: the request runs.
+    assert_eq!(raw.answer().await.status, 100);
+    let address = gw.address().to_owned();
+    let asking = async {
+        // Nobody is listening any more: it stops.
+        while tokio::net::TcpStream::connect(&address).await.is_ok() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        raw.more(&body).await;
+        raw.answer().await
+    };
+    let folder = gw.folder();
+    let (stopped, answer) = tokio::join!(gw.stop(), asking);
+    assert_eq!((answer.status, stopped.cut), (202, 0));
+    let id =
+        serde_json::from_slice::<serde_json::Value>(&answer.body).unwrap()["execution_id"].as_str().unwrap().to_owned();
+    let gw = TestGateway::start_in(folder, |_| {}).await;
+    let record = gw.get(&format!("/api/v1/wasm/executions/{id}")).await.expect_status(200).json();
+    assert_eq!(record["status"], "completed", "{record}");
 }

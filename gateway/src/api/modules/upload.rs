@@ -44,6 +44,8 @@ pub(in crate::api) async fn upload(
 ) -> Result<Response, Problem> {
     let module_bytes_max = services.config.limits.module_bytes;
     let timeout = Duration::from_millis(services.config.server.body_timeout_ms);
+    // Before a byte of the body is read, and until the module is stored.
+    let _turn = services.transfers.upload().await?;
     let multipart = multipart(request, module_bytes_max, timeout).await?;
     let form = Form::read(multipart, module_bytes_max).await?;
     let upload = form.check(&caller.name).map_err(Problem::malformed)?;

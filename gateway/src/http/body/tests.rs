@@ -16,6 +16,21 @@ enum Then {
     Break,
 }
 
+#[tokio::test]
+async fn large_bodies_take_room_and_small_ones_need_none() {
+    let room = Room::new(Duration::from_millis(1));
+    let bounds = Bounds { bytes_max: u64::MAX, timeout: Duration::from_secs(5) };
+    let of = |said| Scripted { said, ..scripted(&[b"body"], Then::End) };
+    let (_, all) = read_in(&room, of(None), bounds).await.unwrap();
+    assert!(all.is_some());
+    for said in [None, Some(FREE_BYTES + 1)] {
+        assert!(matches!(read_in(&room, of(said), bounds).await, Err(Error::NoRoom)));
+    }
+    assert!(read_in(&room, of(Some(FREE_BYTES)), bounds).await.unwrap().1.is_none());
+    drop(all);
+    assert!(read_in(&room, of(Some(FREE_BYTES + 1)), bounds).await.unwrap().1.is_some());
+}
+
 fn scripted(chunks: &[&'static [u8]], then: Then) -> Scripted {
     Scripted { chunks: chunks.iter().map(|chunk| Bytes::from_static(chunk)).collect(), then, said: None }
 }

@@ -21,15 +21,13 @@ struct Accepted {
 /// The answer for an execution that ended.
 pub(super) fn of(id: ExecutionId, execution: &Execution) -> Result<Response<Body>, Problem> {
     match &execution.result {
-        Ok(Outcome::Completed { output, next }) => {
-            Ok(completed(id, output, next.as_deref(), execution))
-        }
+        Ok(Outcome::Completed { output, next }) => Ok(completed(id, output, next.as_deref(), execution)),
         Ok(Outcome::Invalid(errors)) => {
             Err(Problem::new(Code::InvalidData, invalid_detail(errors.len())).errors(errors.clone()).execution_id(id))
         }
-        Ok(Outcome::Failed(failure)) => Err(Problem::new(Code::StepFailed, failed_detail(failure))
-            .failure(JsonText::of(failure))
-            .execution_id(id)),
+        Ok(Outcome::Failed(failure)) => {
+            Err(Problem::new(Code::StepFailed, failed_detail(failure)).failure(JsonText::of(failure)).execution_id(id))
+        }
         Err(failure) => {
             let mut problem = Problem::new(failure.code, failure.message.clone()).execution_id(id);
             if let Some(limit) = failure.limit {

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use http::{Request, Response, header};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -24,9 +25,10 @@ use self::record::Running;
 use self::request::InvokeRequest;
 use super::auth::SharedKeys;
 use super::{Body, Problem, body};
+use crate::blob;
 use crate::clock::Clock;
 use crate::error::{Code, FieldError};
-use crate::model::{ExecutionId, Role};
+use crate::model::{ExecutionId, ModuleRef, Role};
 use crate::registry::{Registry, Revision};
 use crate::runtime::{self, Call, Execution, Ready, Runtime};
 use crate::store::recorder::Recorder;
@@ -58,6 +60,10 @@ pub struct Plane {
     pub clock: Clock,
     /// Of requests' bodies.
     pub body: body::Bounds,
+    /// For large ones, all together.
+    pub room: body::Room,
+    /// Requests that run: what is cut off is recorded when its token is dropped.
+    pub requests: TaskTracker,
     /// Executions that go on after their answer.
     pub detached: Detached,
 }
@@ -70,10 +76,11 @@ pub struct Detached {
 }
 
 impl Detached {
-    /// Waits for them, `patience` long, then ends the rest; how many those were.
-    pub async fn drain(&self, patience: Duration) -> usize {
+    /// Waits for them until `deadline`, then ends the rest; how many those were. To
+    /// be called when no request is left: what is detached later is cut at once.
+    pub async fn drain(&self, deadline: Instant) -> usize {
         self.tasks.close();
-        let in_time = tokio::time::timeout(patience, self.tasks.wait()).await.is_ok();
+        let in_time = tokio::time::timeout_at(deadline, self.tasks.wait()).await.is_ok();
         let cut = if in_time { 0 } else { self.tasks.len() };
         self.cut.cancel();
         self.tasks.wait().await;
@@ -85,6 +92,7 @@ impl Detached {
 /// checked in any other way. Dropped where the client leaves; the execution then
 /// ends, and is recorded as canceled.
 pub async fn handle(plane: &Plane, module: &str, request: Request<Incoming>) -> Response<Body> {
+    let _running = plane.requests.token();
     let Some(trace) = plane.sampler.sample(request.headers()) else {
         // A span costs even when nobody looks: it is there for traced requests only.
         return invoke(plane, module, request, None).await.unwrap_or_else(Problem::into_response);
@@ -115,7 +123,11 @@ async fn invoke(
     query::require_json(request.headers())?;
     let respond_async = prefers_async(request.headers());
 
-    let body = body::read(request.into_body(), plane.body).await?;
+    let (body, room) = body::read_in(&plane.room, request.into_body(), plane.body).await.inspect_err(|error| {
+        if matches!(error, body::Error::NoRoom) {
+            plane.metrics.overloaded();
+        }
+    })?;
     let asked = InvokeRequest::parse(&body).map_err(|bad| Problem::new(bad.code, bad.detail).errors(bad.errors))?;
     let limits = revision.limits.lowered_by(&asked.limits).map_err(|above| {
         let path = format!("/limits/{}", above.field);
@@ -126,7 +138,9 @@ async fn invoke(
         .runtime
         .prepare(&revision.module, &function, trace.as_ref())
         .await
-        .map_err(|error| refused(plane, error))?;
+        .map_err(|error| refused(plane, &revision, error))?;
+    // From here on the slots bound what is held.
+    drop(room);
     let execution_id = ExecutionId::generate();
     let trace = trace.map(|trace| trace.execute(&function, execution_id));
     let call = Call {
@@ -145,14 +159,14 @@ async fn invoke(
 
 /// Runs to the end and answers with it.
 async fn run(plane: &Plane, ready: Ready, call: Call) -> Result<Response<Body>, Problem> {
-    let running = Running::new(plane, &call);
+    let mut running = Running::new(plane, &call);
     let id = call.execution_id;
-    let execution = execute(plane, ready, call, &running).await;
+    let execution = execute(plane, ready, call, &mut running).await;
     let answer = answer::of(id, &execution);
     if execution.result.as_ref().is_err_and(|failure| failure.code == Code::Overloaded) {
         // The pool had no room after all: it never started.
         plane.metrics.overloaded();
-        running.never_started();
+        running.never_started(execution);
     } else {
         running.ended(execution);
     }
@@ -181,13 +195,13 @@ async fn detach(plane: &Plane, ready: Ready, call: Call) -> Response<Body> {
     answer::accepted(id)
 }
 
-async fn execute(plane: &Plane, ready: Ready, call: Call, running: &Running) -> Execution {
+async fn execute(plane: &Plane, ready: Ready, call: Call, running: &mut Running) -> Execution {
     let mut work = std::pin::pin!(plane.runtime.run(ready, call));
     // The timer is set only when the execution has to wait, so a short one pays nothing.
     match tokio::time::timeout(SHOWN_AS_RUNNING_AFTER, work.as_mut()).await {
         Ok(execution) => execution,
         Err(_) => {
-            plane.recorder.record(running.record());
+            running.show();
             work.await
         }
     }
@@ -214,9 +228,14 @@ fn prefers_async(headers: &http::HeaderMap) -> bool {
 }
 
 /// The answer where nothing was run.
-fn refused(plane: &Plane, error: runtime::Error) -> Problem {
+fn refused(plane: &Plane, revision: &Revision, error: runtime::Error) -> Problem {
     let code = error.code();
     match error {
+        runtime::Error::Load(runtime::LoadError::Blob(source))
+            if matches!(*source, blob::Error::Missing(_)) && is_deleted(plane, revision) =>
+        {
+            Problem::new(Code::NotFound, format!("{} {} was deleted", revision.module.name, revision.module.version))
+        }
         runtime::Error::Overloaded { .. } => {
             plane.metrics.overloaded();
             Problem::new(code, error.to_string()).retry_after_s(RETRY_AFTER_S)
@@ -227,6 +246,11 @@ fn refused(plane: &Plane, error: runtime::Error) -> Problem {
         }
         runtime::Error::Load(_) | runtime::Error::Engine(_) => Problem::new(code, "").caused_by(error),
     }
+}
+
+/// Whether the module went after the request had found it. Bytes go after their row.
+fn is_deleted(plane: &Plane, revision: &Revision) -> bool {
+    plane.registry.snapshot().resolve(&ModuleRef::Id(revision.module.id)).is_none()
 }
 
 /// A caller's text in an answer: not all of it when there is much.

@@ -27,6 +27,8 @@ pub(super) struct Running {
     function: String,
     started_at: Timestamp,
     started: Instant,
+    /// Recorded as running already.
+    shown: bool,
     ended: bool,
 }
 
@@ -41,6 +43,7 @@ impl Running {
             function: call.function.clone(),
             started_at: plane.clock.now(),
             started: Instant::now(),
+            shown: false,
             ended: false,
         }
     }
@@ -74,9 +77,20 @@ impl Running {
         }
     }
 
-    /// Leaves no record: nothing of the guest ran.
-    pub(super) fn never_started(mut self) {
-        self.ended = true;
+    /// Records that it runs.
+    pub(super) fn show(&mut self) {
+        self.shown = true;
+        self.recorder.record(self.record());
+    }
+
+    /// Leaves no record, since nothing of the guest ran; but one that was seen running
+    /// has to end.
+    pub(super) fn never_started(mut self, execution: Execution) {
+        if self.shown {
+            self.ended(execution);
+        } else {
+            self.ended = true;
+        }
     }
 
     /// Records how it ended, and counts it.
@@ -112,11 +126,7 @@ impl Drop for Running {
         }
         let duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.metrics.execution_ended(Status::Canceled, None, duration_us, None, 0);
-        let record = ExecutionRecord {
-            status: Status::Canceled,
-            duration_us: Some(duration_us),
-            ..self.take_record()
-        };
+        let record = ExecutionRecord { status: Status::Canceled, duration_us: Some(duration_us), ..self.take_record() };
         self.recorder.record(record);
     }
 }
@@ -139,4 +149,56 @@ fn error(code: Code, execution: &Execution) -> ExecutionError {
     };
     message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
     ExecutionError { code: code.as_str().to_owned(), message, origin: code.origin().as_str().to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::runtime::{Failure, Usage};
+    use crate::store::contract::module;
+    use crate::store::sqlite::SqliteStore;
+    use crate::store::{SharedStore, recorder};
+    use crate::telemetry::Metrics;
+
+    fn overloaded() -> Execution {
+        Execution {
+            result: Err(Failure { code: Code::Overloaded, message: "no room".to_owned(), limit: None, used: None }),
+            data: None,
+            usage: Usage { fuel: None, memory_bytes: 0, duration_us: 1 },
+            lines: Vec::new(),
+            lines_dropped: 0,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_never_started_leaves_no_record_unless_it_was_seen_running() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sluice.db");
+        let store: SharedStore = Arc::new(SqliteStore::open(&path, Clock::system()).await.unwrap());
+        let module = Arc::new(module("orders", "1.0.0"));
+        store.insert_module(&module).await.unwrap();
+        let (recorder, service) = Recorder::new(recorder::Config::for_tests(), Arc::clone(&store), |_| {});
+        let started = || Running {
+            recorder: recorder.clone(),
+            metrics: Metrics::new().module(&module.name, &module.version),
+            trace: None,
+            id: ExecutionId::generate(),
+            module: Arc::clone(&module),
+            function: "run".to_owned(),
+            started_at: Clock::system().now(),
+            started: Instant::now(),
+            shown: false,
+            ended: false,
+        };
+        let (unseen, mut seen) = (started(), started());
+        let (unseen_id, seen_id) = (unseen.id, seen.id);
+        seen.show();
+        unseen.never_started(overloaded());
+        seen.never_started(overloaded());
+        service.run(std::future::ready(())).await;
+        assert_eq!(store.execution(unseen_id).await.unwrap(), None);
+        assert_eq!(store.execution(seen_id).await.unwrap().unwrap().status, Status::Failed);
+        store.close().await;
+    }
 }

@@ -36,6 +36,10 @@ impl Compiler for Compiled {
     async fn forget(&self, digest: Digest) {
         self.digests.lock().expect("the lock").remove(&digest);
     }
+
+    async fn retain(&self, digests: HashSet<Digest>) {
+        self.digests.lock().expect("the lock").retain(|digest| digests.contains(digest));
+    }
 }
 
 /// A registry on a real store and a real folder.
@@ -73,6 +77,7 @@ impl Fixture {
 
     async fn restart(self) -> Self {
         self.registry.parts.store.close().await;
+        self.blobs.release();
         let Self { folder, registry, compiled, .. } = self;
         drop(registry);
         let digests = StdMutex::new(compiled.digests.lock().expect("the lock").clone());
@@ -262,6 +267,22 @@ async fn bytes_that_a_crash_left_without_a_row_are_swept_at_the_next_start() {
     fixture.blobs.put(Bytes::from_static(b"left behind")).await.expect("a blob");
     let fixture = fixture.restart().await;
     assert_eq!(fixture.expect_consistent().await.len(), 1);
+}
+
+#[tokio::test]
+async fn bytes_are_kept_where_the_store_has_no_modules_at_all() {
+    let fixture = Fixture::start().await;
+    let digest = fixture.blobs.put(Bytes::from_static(b"of another store")).await.expect("a blob");
+    let fixture = fixture.restart().await;
+    assert_eq!(fixture.blobs.list().await.expect("the blobs"), [digest]);
+}
+
+#[tokio::test]
+async fn code_that_no_module_has_is_forgotten_at_the_next_start() {
+    let fixture = Fixture::start().await;
+    fixture.registry.upload(upload("orders", "1.0.0", step_component("a"))).await.expect("a module");
+    fixture.compiled.digests.lock().expect("the lock").insert(Digest::of(b"gone"));
+    fixture.restart().await.expect_consistent().await;
 }
 
 /// The only file below `folder` whose content is `bytes`.

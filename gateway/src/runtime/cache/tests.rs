@@ -130,3 +130,23 @@ async fn a_caller_that_leaves_does_not_stop_the_load_for_others() {
     let found = cache.get_or_load(digest(1), async { Err("loaded a second time".to_owned()) }).await;
     assert_eq!(*found.unwrap(), Entry(7));
 }
+
+#[tokio::test]
+async fn a_load_that_runs_can_be_waited_for_and_then_be_forgotten() {
+    let cache = cache(10, u64::MAX);
+    let (release, released) = tokio::sync::oneshot::channel::<()>();
+    let load = async move {
+        released.await.unwrap();
+        Ok(Entry(1))
+    };
+    let mut asked = Box::pin(cache.get_or_load(digest(1), load));
+    assert!(futures_util::poll!(asked.as_mut()).is_pending());
+    let one = digest(1);
+    let mut settled = Box::pin(cache.settled(&one));
+    assert!(futures_util::poll!(settled.as_mut()).is_pending());
+    release.send(()).unwrap();
+    settled.await;
+    cache.remove(&one);
+    assert!(cache.get(&one).is_none());
+    cache.settled(&digest(2)).await;
+}

@@ -23,7 +23,7 @@ const FIELD_BYTES: u64 = 16;
 /// of its own, and must stay within its parser's recursion limit.
 const FIELD_DEPTH_MAX: usize = 64;
 
-/// A name that serde_json's reader takes for its own: JSON in a string follows.
+/// A name that `serde_json`'s reader takes for its own: JSON in a string follows.
 const RESERVED_NAME: &str = "$serde_json::private::RawValue";
 
 /// How much is kept of the end of stdout and of stderr each: enough for the

@@ -34,6 +34,8 @@ pub struct SqliteStore {
     // order instead of polling a lock.
     writer: Arc<Pool>,
     readers: Arc<Pool>,
+    /// Readiness doesn't wait for lists.
+    pings: Arc<Pool>,
     lock: DataLock,
     clock: Clock,
 }
@@ -69,8 +71,12 @@ impl SqliteStore {
         });
         // Kept open from here on: readers need the shared memory that it made.
         writer.add_idle(first);
+        let pings = Pool::new(1, {
+            let path = path.clone();
+            move || open::reader(&path)
+        });
         let readers = Pool::new(READERS, move || open::reader(&path));
-        Ok(Self { writer: Arc::new(writer), readers: Arc::new(readers), lock, clock })
+        Ok(Self { writer: Arc::new(writer), readers: Arc::new(readers), pings: Arc::new(pings), lock, clock })
     }
 
     /// Runs `task` in a transaction that sees one state of the database.
@@ -115,10 +121,12 @@ fn set_durability(connection: &Connection, durability: Durability) -> rusqlite::
 #[async_trait]
 impl Store for SqliteStore {
     async fn ping(&self) -> Result<(), Error> {
-        self.read("answering", |tx| tx.prepare_cached(PING)?.query_row([], |_| Ok(()))).await
+        let ping = |connection: &mut Connection| connection.prepare_cached(PING)?.query_row([], |_| Ok(()));
+        self.pings.run("answering", ping).await
     }
 
     async fn close(&self) {
+        self.pings.close().await;
         self.readers.close().await;
         self.writer.close().await;
         self.lock.release();

@@ -36,6 +36,13 @@ const INSERT_PERMISSION: &str = "\
 
 const ALL: &str = select!("ORDER BY m.name, m.version_key DESC");
 
+/// Executions of one transaction: other writes wait for a tenth of a second at most.
+const EXECUTIONS_DELETED_MAX: usize = 10_000;
+
+/// Logs go with them.
+const DELETE_EXECUTIONS: &str = "\
+    DELETE FROM executions WHERE id IN (SELECT id FROM executions WHERE module_id = ?1 LIMIT ?2)";
+
 /// Permissions, executions and logs go with it.
 const DELETE: &str = "DELETE FROM modules WHERE id = ?1 RETURNING sha256";
 
@@ -74,8 +81,16 @@ impl Modules for SqliteStore {
     }
 
     async fn delete_module(&self, id: ModuleId) -> Result<Option<DeletedModule>, Error> {
-        // With a million executions this takes seconds, and other writes wait:
-        // retention keeps the number down.
+        // A million executions take seconds, so they go in many transactions. Who dies in
+        // between leaves a module with a shorter history, to be deleted again.
+        loop {
+            let delete = move |tx: &Transaction<'_>| {
+                tx.prepare_cached(DELETE_EXECUTIONS)?.execute(params![Id(id), Count(EXECUTIONS_DELETED_MAX as u64)])
+            };
+            if self.write("deleting executions", Durability::ProcessDeath, delete).await? < EXECUTIONS_DELETED_MAX {
+                break;
+            }
+        }
         self.write("deleting a module", Durability::PowerLoss, move |tx| {
             let deleted = tx.prepare_cached(DELETE)?.query_row([Id(id)], |row| row.get::<_, [u8; 32]>(0)).optional()?;
             let Some(sha256) = deleted else { return Ok(None) };
@@ -171,7 +186,9 @@ fn module_of_row(row: &Row<'_>) -> rusqlite::Result<Module> {
 /// Every statement that can be made here.
 #[cfg(test)]
 pub(super) fn statements() -> Vec<String> {
-    let mut all = [FIND_VERSION, INSERT, INSERT_PERMISSION, ALL, DELETE, DIGEST_IN_USE].map(str::to_owned).to_vec();
+    let mut all = [FIND_VERSION, INSERT, INSERT_PERMISSION, ALL, DELETE_EXECUTIONS, DELETE, DIGEST_IN_USE]
+        .map(str::to_owned)
+        .to_vec();
     for bits in 0..8 {
         let condition = condition(&ModuleFilter {
             query: (bits & 1 != 0).then(String::new),

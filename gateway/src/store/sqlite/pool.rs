@@ -76,6 +76,12 @@ impl Pool {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
     }
 
+    /// All slots, as long calls would take them.
+    #[cfg(test)]
+    pub(super) async fn occupy(&self) -> tokio::sync::OwnedSemaphorePermit {
+        Arc::clone(&self.slots).acquire_many_owned(self.size).await.unwrap()
+    }
+
     fn take(&self) -> rusqlite::Result<Connection> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         idle.map_or_else(|| (self.open)(), Ok)

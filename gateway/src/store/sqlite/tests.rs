@@ -120,6 +120,8 @@ async fn executions_that_did_not_complete_are_found_by_their_own_index() {
 #[tokio::test]
 async fn deleting_a_module_scans_no_table() {
     let (_folder, store) = open().await;
+    let batches = modules::statements().into_iter().find(|one| one.starts_with("DELETE FROM executions")).unwrap();
+    assert!(!plan(&store, batches).await.contains("SCAN"));
     // What the foreign keys look up on a deletion.
     for (table, column) in
         [("module_permissions", "module_id"), ("executions", "module_id"), ("execution_logs", "execution_id")]
@@ -127,6 +129,13 @@ async fn deleting_a_module_scans_no_table() {
         let plan = plan(&store, format!("SELECT 1 FROM {table} WHERE {column} = ?1")).await;
         assert!(plan.starts_with("SEARCH"), "{plan}");
     }
+}
+
+#[tokio::test]
+async fn readiness_does_not_wait_for_lists() {
+    let (_folder, store) = open().await;
+    let _busy = store.readers.occupy().await;
+    store.ping().await.unwrap();
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ impl Files {
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
             let is_blob = path.starts_with("blobs") && name.len() == 64;
             let is_known =
-                ["sluice.db", "sluice.db.lock", "sluice.db-wal", "sluice.db-shm", "admin.key", "sluice.toml"]
+                ["lock", "sluice.db", "sluice.db.lock", "sluice.db-wal", "sluice.db-shm", "admin.key", "sluice.toml"]
                     .contains(&path.to_str().unwrap())
                     || path == Path::new("blobs/tmp/lock")
                     || path == Path::new("artifacts/node.key");

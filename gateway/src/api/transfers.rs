@@ -1,0 +1,95 @@
+//! How many modules are on their way in or out at once.
+//!
+//! Owns whose turn it is. Does not own the bytes. Invariant: no more modules are in
+//! memory for transfers than there are turns; a turn is taken before the bytes are.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::error::Code;
+use crate::http::Problem;
+
+/// Each holds a module of up to `limits.module_bytes`, however slowly it arrives.
+const UPLOADS_MAX: usize = 4;
+/// Each holds a module until its last byte is sent.
+const DOWNLOADS_MAX: usize = 8;
+/// How long a turn is waited for: some intakes, and less than clients' patience.
+const WAIT: Duration = Duration::from_secs(5);
+const RETRY_AFTER_S: u32 = 5;
+
+/// The turns. Cheap to clone; all clones are one.
+#[derive(Debug, Clone)]
+pub struct Transfers {
+    uploads: Arc<Semaphore>,
+    downloads: Arc<Semaphore>,
+    wait: Duration,
+}
+
+/// One turn; it is over when this is dropped.
+#[derive(Debug)]
+pub(super) struct Turn(OwnedSemaphorePermit);
+
+impl Default for Transfers {
+    fn default() -> Self {
+        Self {
+            uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
+            downloads: Arc::new(Semaphore::new(DOWNLOADS_MAX)),
+            wait: WAIT,
+        }
+    }
+}
+
+impl Transfers {
+    pub(super) async fn upload(&self) -> Result<Turn, Problem> {
+        self.turn(&self.uploads, "too many modules are being uploaded").await
+    }
+
+    pub(super) async fn download(&self) -> Result<Turn, Problem> {
+        self.turn(&self.downloads, "too many modules are being downloaded").await
+    }
+
+    async fn turn(&self, turns: &Arc<Semaphore>, detail: &'static str) -> Result<Turn, Problem> {
+        let permit = tokio::time::timeout(self.wait, Arc::clone(turns).acquire_owned()).await;
+        let none = || Problem::new(Code::Overloaded, detail).retry_after_s(RETRY_AFTER_S);
+        permit.ok().and_then(Result::ok).map(Turn).ok_or_else(none)
+    }
+}
+
+impl Turn {
+    /// The turn is over when the last of the bytes is dropped.
+    pub(super) fn until_sent(self, bytes: Bytes) -> Bytes {
+        struct Held {
+            bytes: Bytes,
+            _turn: OwnedSemaphorePermit,
+        }
+        impl AsRef<[u8]> for Held {
+            fn as_ref(&self) -> &[u8] {
+                &self.bytes
+            }
+        }
+        Bytes::from_owner(Held { bytes, _turn: self.0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_finds_no_turn_in_time_is_told_when_to_come_back() {
+        let transfers = Transfers { wait: Duration::from_millis(1), ..Transfers::default() };
+        let mut sent = Vec::new();
+        for _ in 0..DOWNLOADS_MAX {
+            sent.push(transfers.download().await.unwrap().until_sent(Bytes::from_static(b"module")));
+        }
+        assert_eq!(transfers.download().await.unwrap_err().code(), Code::Overloaded);
+        let last_part = sent.pop().unwrap().split_off(3);
+        assert_eq!(transfers.download().await.unwrap_err().code(), Code::Overloaded);
+        drop(last_part);
+        transfers.download().await.unwrap();
+        transfers.upload().await.unwrap();
+    }
+}

@@ -1,0 +1,64 @@
+//! The data folder: made, and this process's alone.
+//!
+//! Owns the folder's lock and its mode. Does not own what is in it. Invariant:
+//! while the lock is held, no other process uses the folder, whatever store it has.
+
+use std::fs::{DirBuilder, File, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use super::Error;
+
+/// Keeps other processes from the folder until it is released, or the process ends.
+#[derive(Debug)]
+pub(super) struct DataFolder(File);
+
+impl DataFolder {
+    /// Makes the folder where it is missing, and takes it.
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::DataFolder { path: path.to_owned(), source };
+        // It holds the admin key: nobody else's business.
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        warn_of_readers(path).map_err(failed)?;
+        let lock = File::options().create(true).truncate(false).write(true).open(path.join("lock")).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self(lock)),
+            Err(TryLockError::WouldBlock) => Err(Error::DataFolderInUse { path: path.to_owned() }),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+
+    /// Lets another process have it.
+    pub(super) fn release(self) {
+        // What can't be unlocked is unlocked with the process.
+        let _ = self.0.unlock();
+    }
+}
+
+/// The folder may be shared on purpose, with a group that makes backups.
+fn warn_of_readers(path: &Path) -> io::Result<()> {
+    let mode = std::fs::metadata(path)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        let mode = format!("{:o}", mode & 0o777);
+        tracing::warn!(folder = %path.display(), mode, "others than the gateway's user may use the data folder; `chmod 700` it");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_one_process_s_until_it_is_released() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data");
+        let first = DataFolder::open(&path).unwrap();
+        let refused = DataFolder::open(&path).unwrap_err();
+        assert!(refused.to_string().contains("in use by another process"), "{refused}");
+        first.release();
+        DataFolder::open(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+}
