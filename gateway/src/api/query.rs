@@ -14,8 +14,6 @@ const ERRORS_MAX: usize = 20;
 /// Names of parameters and parts are shown up to here.
 const SHOWN_CHARACTERS_MAX: usize = 64;
 const LIMIT_DEFAULT: u32 = 50;
-/// The database walks over all items before the page.
-const ITEMS_MAX: u64 = 10_000_000;
 
 /// The parameters of a request.
 #[derive(Debug)]
@@ -59,12 +57,7 @@ impl Query {
     pub(super) fn page(&mut self) -> PageRequest {
         let page = self.take("page", |text| whole_number(text, 1, u32::MAX));
         let limit = self.take("limit", |text| whole_number(text, 1, PageRequest::LIMIT_MAX));
-        let page = PageRequest { page: page.unwrap_or(1), limit: limit.unwrap_or(LIMIT_DEFAULT) };
-        if page.offset() + u64::from(page.limit) > ITEMS_MAX {
-            let message = format!("the first {ITEMS_MAX} items can be had page by page: filter, to see others");
-            self.errors.push(FieldError::new("page", "invalid", message));
-        }
-        page
+        PageRequest { page: page.unwrap_or(1), limit: limit.unwrap_or(LIMIT_DEFAULT) }
     }
 
     /// Whether all was well.
@@ -107,22 +100,14 @@ mod tests {
         assert_eq!(page(""), Ok(PageRequest { page: 1, limit: 50 }));
         assert_eq!(page("page=&limit="), Ok(PageRequest { page: 1, limit: 50 }));
         assert_eq!(page("page=3&limit=200"), Ok(PageRequest { page: 3, limit: 200 }));
-        assert_eq!(page("page=50000&limit=200"), Ok(PageRequest { page: 50_000, limit: 200 }));
+        assert_eq!(page("page=4294967295&limit=200"), Ok(PageRequest { page: u32::MAX, limit: 200 }));
     }
 
     #[test]
     fn a_page_or_limit_out_of_range_is_refused() {
-        for text in [
-            "page=0",
-            "page=-1",
-            "page=x",
-            "limit=0",
-            "limit=201",
-            "limit=1.5",
-            "page=4294967296",
-            "page=4000000000",
-            "page=50001&limit=200",
-        ] {
+        for text in
+            ["page=0", "page=-1", "page=x", "limit=0", "limit=201", "limit=1.5", "page=4294967296", "page=4000000000"]
+        {
             assert_eq!(page(text), Err(Code::BadRequest), "{text}");
         }
     }

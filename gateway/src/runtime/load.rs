@@ -5,7 +5,7 @@
 //! whose digest was verified, and a component that can't be linked is never kept.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -98,7 +98,7 @@ pub(super) struct Loader {
 
 impl Loader {
     pub(super) fn open(
-        folder: PathBuf,
+        folder: &Path,
         (engine, metering): (Engine, Metering),
         blobs: Blobs,
         metrics: Metrics,
@@ -107,7 +107,7 @@ impl Loader {
         let mut linker = Linker::new(&engine);
         host::link(&mut linker).map_err(|error| LoadError::Failed(format!("{error:#}")))?;
         let artifacts =
-            Artifacts::open(&folder, &engine, metering).map_err(|error| LoadError::Failed(with_source(&error)))?;
+            Artifacts::open(folder, &engine, metering).map_err(|error| LoadError::Failed(with_source(&error)))?;
         let bounds = cache::Bounds { bytes_max: config.cache_bytes, entries_max: config.cache_modules };
         Ok(Self {
             compiler: CompileQueue::new(engine.clone()),

@@ -196,7 +196,7 @@ impl Runtime {
         let pool = engine::open(config.runtime.instances, metering).map_err(Error::Engine)?;
         let folder = config.data_dir.join("artifacts");
         let loader =
-            load::Loader::open(folder, (pool.engine.clone(), metering), blobs, metrics.clone(), &config.runtime)
+            load::Loader::open(&folder, (pool.engine.clone(), metering), blobs, metrics.clone(), &config.runtime)
                 .map_err(Error::Load)?;
         let wait = Duration::from_millis(config.runtime.wait_ms);
         Ok(Self {

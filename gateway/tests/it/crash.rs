@@ -84,9 +84,12 @@ async fn is_consistent(gw: &TestGateway, promises: &Promises) {
     let modules = all_modules(gw).await;
     let digests: BTreeSet<_> = modules.iter().map(|module| module["sha256"].as_str().unwrap().to_owned()).collect();
     let files = gw.files();
-    assert_eq!(files.blobs, digests);
+    if !modules.is_empty() {
+        // An empty store sweeps nothing: it may be the wrong store for these blobs.
+        assert_eq!(files.blobs, digests);
+        assert!(files.artifacts.len() <= digests.len(), "{files:?}");
+    }
     assert_eq!(files.others, Vec::<std::path::PathBuf>::new());
-    assert!(files.artifacts.len() <= digests.len(), "{files:?}");
     for module in &modules {
         let name = module["name"].as_str().unwrap();
         let download = gw.get(&format!("{MODULES}/{name}/download")).await.expect_status(200);

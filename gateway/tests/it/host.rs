@@ -151,7 +151,7 @@ async fn a_context_that_is_full_is_an_error_that_the_step_sees() {
     let set = output["set"].as_u64().unwrap();
     assert!((8..64).contains(&set), "{output}");
     assert_eq!(output["err"][0], "limit-exceeded", "{output}");
-    let output = gw.invoke("context-hog", json!({"bytes": 20 * MIB, "times": 1})).await.expect_output();
+    let output = gw.invoke("context-hog", json!({"bytes": 40 * MIB, "times": 1})).await.expect_output();
     assert_eq!((&output["set"], &output["err"][0]), (&json!(0), &json!("limit-exceeded")));
 }
 

@@ -183,6 +183,10 @@ fn list(tx: &Transaction<'_>, filter: &ExecutionFilter, page: PageRequest) -> ru
         .query_row(named_params! {":module_id": module_id, ":status": status, ":from": from, ":to": to}, |row| {
             row.get::<_, Count>(0)
         })?;
+    if page.offset() >= total.0 {
+        // The database would walk over all rows to find that out.
+        return Ok(Page { items: Vec::new(), total: total.0 });
+    }
     let mut statement = tx.prepare_cached(&format!("{LIST}{condition}{LIST_END}"))?;
     let values: &[(&str, &dyn ToSql)] = named_params! {
         ":module_id": module_id, ":status": status, ":from": from, ":to": to,
