@@ -23,8 +23,6 @@ pub(super) const WASM_STACK_BYTES: usize = 512 * 1024;
 const FIBER_STACK_BYTES: usize = WASM_STACK_BYTES + 1024 * 1024;
 
 const TABLE_KEEP_RESIDENT_BYTES: usize = 64 * 1024;
-/// What a small step and its host calls touch of a fiber's stack.
-const STACK_KEEP_RESIDENT_BYTES: usize = 32 * 1024;
 
 /// Sizes that Python and JavaScript components need, with room.
 const CORE_INSTANCE_BYTES_MAX: usize = 10 * 1024 * 1024;
@@ -120,7 +118,6 @@ fn pool(slots: u32) -> PoolingAllocationConfig {
         .table_elements(TABLE_ELEMENTS_MAX)
         .linear_memory_keep_resident(RESIDENT_MEMORY_BYTES)
         .table_keep_resident(TABLE_KEEP_RESIDENT_BYTES)
-        .async_stack_keep_resident(STACK_KEEP_RESIDENT_BYTES)
         // It looks at present pages only: one that is swapped out or being migrated
         // at that moment would reach the next instance dirty.
         .pagemap_scan(Enabled::No);
