@@ -105,9 +105,7 @@ mod tests {
 
     #[test]
     fn a_page_or_limit_out_of_range_is_refused() {
-        for text in
-            ["page=0", "page=-1", "page=x", "limit=0", "limit=201", "limit=1.5", "page=4294967296", "page=4000000000"]
-        {
+        for text in ["page=0", "page=-1", "page=x", "limit=0", "limit=201", "limit=1.5", "page=4294967296"] {
             assert_eq!(page(text), Err(Code::BadRequest), "{text}");
         }
     }
