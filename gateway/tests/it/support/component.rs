@@ -1,20 +1,7 @@
 //! Step components written as text: what no compiler would make of honest source.
 
 /// `sluice:step/types`, as a component has to import it.
-const TYPES: &str = r#"
-  (import "sluice:step/types@0.1.0" (instance $types
-    (type $error' (record (field "path" string) (field "code" string) (field "message" string)))
-    (export "validation-error" (type $error (eq $error')))
-    (type $completed' (record (field "output" string) (field "next" (option (list string)))))
-    (export "completed" (type $completed (eq $completed')))
-    (type $failure' (record (field "code" string) (field "message" string) (field "retryable" bool)
-      (field "retry-after-ms" (option u32)) (field "details" (option string))))
-    (export "failure" (type $failure (eq $failure')))
-    (type $outcome' (variant (case "completed" $completed) (case "invalid" (list $error)) (case "failed" $failure)))
-    (export "outcome" (type $outcome (eq $outcome')))))
-  (alias export $types "outcome" (type $outcome'))
-  (import "outcome" (type $outcome (eq $outcome')))
-"#;
+const TYPES: &str = include_str!("step-types.wat");
 
 const RUN: &str = r#"
   (func $run (param "input" string) (result $outcome)
