@@ -7,6 +7,10 @@
 mod admin_key;
 mod compiler;
 mod data_folder;
+mod follower;
+mod schema;
+
+pub use schema::{check_schema, migrate};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,6 +24,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use self::data_folder::DataFolder;
+use self::follower::Follower;
 
 use crate::api;
 use crate::blob::{self, Blobs};
@@ -31,6 +36,7 @@ use crate::http::{self, invoke, listener};
 use crate::model::ExecutionError;
 use crate::registry::{self, Registry};
 use crate::runtime::{self, Runtime};
+use crate::store::postgres::PostgresStore;
 use crate::store::recorder::{self, Recorder};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, SharedStore};
@@ -101,6 +107,8 @@ pub struct App {
     server: JoinHandle<listener::Report>,
     recording: JoinHandle<()>,
     stop_recording: watch::Sender<bool>,
+    following: JoinHandle<()>,
+    stop_following: watch::Sender<bool>,
     requests: TaskTracker,
     detached: invoke::Detached,
     drain: Duration,
@@ -133,7 +141,7 @@ impl App {
         let address = socket.local_addr().map_err(listen)?;
 
         let data_folder = DataFolder::open(&config.data_dir)?;
-        let parts = Parts::open(&config).await?;
+        let parts = Parts::open(&config, &data_folder).await?;
         let first_key = admin_key::ensure(&*parts.store, &config.data_dir).await?;
         let keys = Arc::new(ArcSwap::from_pointee(http::auth::KeyRing::new(parts.store.all_keys().await?)));
 
@@ -143,6 +151,8 @@ impl App {
             Recorder::new(recorder::Config::default(), Arc::clone(&parts.store), dropped)
         };
         let (stop_recording, recording) = spawn_until_told(|told| service.run(told));
+        let follower = parts.follower(Arc::clone(&keys));
+        let (stop_following, following) = spawn_until_told(|told| follower.run(told));
         let detached = invoke::Detached::default();
         let requests = TaskTracker::new();
         let plane = invoke::Plane {
@@ -166,6 +176,8 @@ impl App {
             server,
             recording,
             stop_recording,
+            following,
+            stop_following,
             requests,
             detached,
             drain,
@@ -200,6 +212,8 @@ impl App {
         let cut = connections + self.detached.drain(deadline).await;
         let _ = self.stop_recording.send(true);
         let _ = self.recording.await;
+        let _ = self.stop_following.send(true);
+        let _ = self.following.await;
         self.store.close().await;
         self.blobs.release();
         self.data_folder.release();
@@ -219,10 +233,10 @@ struct Parts {
 }
 
 impl Parts {
-    async fn open(config: &Config) -> Result<Self, Error> {
+    async fn open(config: &Config, data_folder: &DataFolder) -> Result<Self, Error> {
         let clock = Clock::system();
         let metrics = Metrics::new();
-        let store = open_store(config, &clock).await?;
+        let store = open_store(config, data_folder, &clock).await?;
         store.end_interrupted(&interrupted()).await?;
         let blobs = Blobs::open(&config.blobs).await?;
         let runtime = Arc::new(Runtime::open(config, blobs.clone(), metrics.clone(), clock.clone())?);
@@ -258,6 +272,16 @@ impl Parts {
         }
     }
 
+    fn follower(&self, keys: http::auth::SharedKeys) -> Follower {
+        Follower {
+            config: follower::Config::default(),
+            store: Arc::clone(&self.store),
+            registry: Arc::clone(&self.registry),
+            keys,
+            abandoned: interrupted(),
+        }
+    }
+
     fn services(&self, keys: http::auth::SharedKeys, config: Arc<Config>, readiness: api::Readiness) -> api::Services {
         api::Services {
             registry: Arc::clone(&self.registry),
@@ -272,8 +296,14 @@ impl Parts {
     }
 }
 
-async fn open_store(config: &Config, clock: &Clock) -> Result<SharedStore, Error> {
+async fn open_store(config: &Config, data_folder: &DataFolder, clock: &Clock) -> Result<SharedStore, Error> {
     match &config.store {
+        config::Store::Postgres(postgres) => {
+            let gateway = data_folder
+                .gateway_id()
+                .map_err(|source| Error::DataFolder { path: config.data_dir.clone(), source })?;
+            Ok(Arc::new(PostgresStore::open(postgres, gateway, clock.clone()).await?))
+        }
         config::Store::Sqlite { path } => Ok(Arc::new(SqliteStore::open(path, clock.clone()).await?)),
     }
 }

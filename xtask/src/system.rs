@@ -2,9 +2,9 @@
 //!
 //! Looks for the program first: apt is called only when something is missing, and only as root.
 
-use std::env;
 use std::path::PathBuf;
 use std::process::Command;
+use std::{env, fs};
 
 use anyhow::{Result, bail};
 
@@ -23,6 +23,13 @@ pub const C_COMPILER: Program =
 
 /// The load generator of the paired runs.
 pub const WRK: Program = Program { name: "wrk", package: "wrk", why: "makes the load of the benchmarks" };
+
+/// Its server is started by the tests themselves, each with data of its own; what Debian starts is not used.
+pub const POSTGRESQL: Program = Program {
+    name: "postgres",
+    package: "postgresql",
+    why: "is the store of several gateways, and tests need a real one",
+};
 
 /// Makes sure that the programs are there.
 pub fn ensure(step: &mut Step, programs: &[Program]) -> Result<()> {
@@ -44,9 +51,12 @@ pub fn ensure(step: &mut Step, programs: &[Program]) -> Result<()> {
     Ok(())
 }
 
-/// The program's file on `PATH`.
+/// The program's file on `PATH`, or where Debian keeps the server programs of PostgreSQL.
 pub fn find(program: &str) -> Option<PathBuf> {
-    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|file| file.is_file())
+    let path = env::var_os("PATH")?;
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let folders = env::split_paths(&path).chain(versions.map(|version| version.path().join("bin")));
+    folders.map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
 fn apt() -> Command {

@@ -4,15 +4,23 @@
 //! while the lock is held, no other process uses the folder, whatever store it has.
 
 use std::fs::{DirBuilder, File, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
 
 use super::Error;
 
 /// Keeps other processes from the folder until it is released, or the process ends.
 #[derive(Debug)]
-pub(super) struct DataFolder(File);
+pub(super) struct DataFolder {
+    path: PathBuf,
+    lock: File,
+}
+
+/// Which gateway this is, of those that share a store.
+const GATEWAY_ID: &str = "gateway.id";
 
 impl DataFolder {
     /// Makes the folder where it is missing, and takes it.
@@ -23,7 +31,7 @@ impl DataFolder {
         warn_of_readers(path).map_err(failed)?;
         let lock = File::options().create(true).truncate(false).write(true).open(path.join("lock")).map_err(failed)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self(lock)),
+            Ok(()) => Ok(Self { path: path.to_owned(), lock }),
             Err(TryLockError::WouldBlock) => Err(Error::DataFolderInUse { path: path.to_owned() }),
             Err(TryLockError::Error(source)) => Err(failed(source)),
         }
@@ -32,7 +40,25 @@ impl DataFolder {
     /// Lets another process have it.
     pub(super) fn release(self) {
         // What can't be unlocked is unlocked with the process.
-        let _ = self.0.unlock();
+        let _ = self.lock.unlock();
+    }
+
+    /// An id that is the same at every start on this folder, and no other folder's: made
+    /// when it is first asked for, or can't be read. Only one process has the folder, so
+    /// what ran under this id when it starts runs no more.
+    pub(super) fn gateway_id(&self) -> io::Result<Uuid> {
+        let path = self.path.join(GATEWAY_ID);
+        if let Ok(text) = std::fs::read_to_string(&path)
+            && let Ok(id) = text.trim().parse()
+        {
+            return Ok(id);
+        }
+        let id = Uuid::now_v7();
+        let mut file = tempfile::NamedTempFile::new_in(&self.path)?;
+        writeln!(file, "{id}")?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(id)
     }
 }
 
@@ -49,6 +75,16 @@ fn warn_of_readers(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gateway_keeps_its_id_and_another_has_another() {
+        let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let first = DataFolder::open(folder.path()).unwrap();
+        let id = first.gateway_id().unwrap();
+        first.release();
+        assert_eq!(DataFolder::open(folder.path()).unwrap().gateway_id().unwrap(), id);
+        assert_ne!(DataFolder::open(other.path()).unwrap().gateway_id().unwrap(), id);
+    }
 
     #[test]
     fn a_folder_is_one_process_s_until_it_is_released() {

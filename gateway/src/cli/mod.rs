@@ -14,6 +14,7 @@ mod input;
 mod invoke;
 mod key;
 mod logs;
+mod migrate;
 mod modules;
 mod output;
 mod pretty;
@@ -67,6 +68,8 @@ enum Command {
     Invoke(invoke::Args),
     /// Show what an execution logged, or follow a module.
     Logs(logs::Args),
+    /// Bring the store's schema up to date without starting the gateway.
+    Migrate(migrate::Args),
     /// Check or print the configuration.
     #[command(subcommand)]
     Config(config::Command),
@@ -106,6 +109,7 @@ fn dispatch(command: Command, out: Out) -> anyhow::Result<()> {
         Command::Delete(args) => interruptible(modules::delete(args, out)),
         Command::Invoke(args) => interruptible(invoke::run(args, out)),
         Command::Logs(args) => interruptible(logs::run(args, out)),
+        Command::Migrate(args) => migrate::run(args, out),
         Command::Config(command) => config::run(command, out),
     }
 }

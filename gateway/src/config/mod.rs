@@ -7,6 +7,7 @@
 mod blobs;
 mod error;
 mod limits;
+mod postgres;
 mod print;
 mod reader;
 mod runtime;
@@ -20,6 +21,7 @@ mod tests;
 pub use blobs::Blobs;
 pub use error::{Error, Mistake};
 pub use limits::Limits;
+pub use postgres::{Postgres, Tls, TlsMode};
 pub use runtime::Runtime;
 pub use server::Server;
 pub use source::Sources;

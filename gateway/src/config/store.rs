@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::Postgres;
 use super::print::{Printer, path_url};
 use super::reader::Section;
 
@@ -13,6 +14,8 @@ pub enum Store {
         /// The database file.
         path: PathBuf,
     },
+    /// `postgres://…`.
+    Postgres(Box<Postgres>),
 }
 
 impl Store {
@@ -20,21 +23,34 @@ impl Store {
         Self::Sqlite { path: data_dir.join("sluice.db") }
     }
 
-    // The messages never repeat the URL: another kind of it has a password.
+    // The messages never repeat the URL: one kind of it has a password.
     pub(super) fn read(section: &mut Section<'_>, data_dir: &Path) -> Self {
-        section.text("url", Self::default_in(data_dir), |url| match url.split_once(':') {
+        const HOUR_MS: u64 = 60 * 60 * 1000;
+        let store = section.text("url", Self::default_in(data_dir), |url| match url.split_once(':') {
             Some(("sqlite", path)) => Ok(Self::Sqlite { path: path_of(path, data_dir)? }),
-            Some(("postgres" | "postgresql", _)) => {
-                Err("this version of Sluice does not have PostgreSQL yet; expected `sqlite:PATH`")
+            Some(("postgres" | "postgresql", _)) => Postgres::parse(url).map(|parsed| Self::Postgres(Box::new(parsed))),
+            _ => Err("expected `sqlite:PATH` or `postgres://…`".to_owned()),
+        });
+        // Taken from every configuration, so that they may stay while the URL changes.
+        let pool = section.integer("pool", Postgres::POOL, 1..=1000);
+        let timeout_ms = section.integer("timeout_ms", Postgres::TIMEOUT_MS, 100..=HOUR_MS);
+        let connect_timeout_ms = section.integer("connect_timeout_ms", Postgres::CONNECT_TIMEOUT_MS, 100..=HOUR_MS);
+        match store {
+            Self::Sqlite { path } => Self::Sqlite { path },
+            Self::Postgres(mut parsed) => {
+                parsed.pool = pool;
+                parsed.timeout_ms = timeout_ms;
+                parsed.connect_timeout_ms = connect_timeout_ms;
+                Self::Postgres(parsed)
             }
-            _ => Err("expected `sqlite:PATH`"),
-        })
+        }
     }
 
     pub(super) fn print(&self, printer: &mut Printer, data_dir: &Path) {
         printer.section("store");
         match self {
             Self::Sqlite { path } => printer.string("url", &path_url("sqlite", path, data_dir)),
+            Self::Postgres(postgres) => postgres.print(printer),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
 use tracing::Instrument as _;
 
 use super::locks::DigestLocks;
@@ -17,6 +17,7 @@ use super::{CompileError, Compiler, Component, Error, Revision, Snapshot, Upload
 use crate::error::FieldError;
 use crate::model::{Digest, Module, ModuleId, ModuleRef};
 use crate::store::Inserted;
+use crate::store::shared::Hold;
 use crate::telemetry::SecurityAlert;
 use crate::{blob, clock, config, store, telemetry};
 
@@ -103,6 +104,51 @@ impl Registry {
         Ok(found?)
     }
 
+    /// Takes what the store has now: another gateway may have changed it. Requests are
+    /// resolved in what was before, until all of it is there. Cancelled, it did nothing.
+    pub async fn reload(self: &Arc<Self>) -> Result<(), Error> {
+        // Nothing of ours is stored and not in the snapshot, or the other way round, meanwhile.
+        let _row_and_snapshot = self.rows.lock().await;
+        let modules = self.parts.store.all_modules().await?;
+        let registry = Arc::clone(self);
+        let gone = blocking(move || Ok(registry.swap(modules))).await?;
+        for digest in gone {
+            self.parts.compiler.forget(digest).await;
+        }
+        Ok(())
+    }
+
+    /// Makes these modules the snapshot, and tells which digests nobody has any more.
+    fn swap(&self, modules: Vec<Module>) -> HashSet<Digest> {
+        let before = self.snapshot.load_full();
+        let stay: HashSet<ModuleId> = modules.iter().map(|module| module.id).collect();
+        let mut gone = HashSet::new();
+        for revision in before.revisions().filter(|revision| !stay.contains(&revision.module.id)) {
+            // Before a new one of the same name and version is counted.
+            self.parts.metrics.forget_module(&revision.module.name, &revision.module.version);
+            gone.insert(revision.module.sha256);
+        }
+        for module in &modules {
+            gone.remove(&module.sha256);
+        }
+        let next = Snapshot::of(modules.into_iter().map(|module| match before.resolve(&ModuleRef::Id(module.id)) {
+            Some(known) if *known.module == module => Arc::clone(known),
+            Some(_) | None => revision(&self.parts, module),
+        }));
+        self.snapshot.store(Arc::new(next));
+        gone
+    }
+
+    /// Keeps the bytes of a digest as they are: in this process, and in all gateways on the store.
+    async fn hold(&self, digest: Digest) -> Result<(OwnedMutexGuard<()>, Option<Hold>), Error> {
+        let here = self.digests.lock(digest).await;
+        let everywhere = match self.parts.store.shared() {
+            Some(shared) => Some(shared.hold(digest).await?),
+            None => None,
+        };
+        Ok((here, everywhere))
+    }
+
     fn find(&self, reference: &ModuleRef) -> Result<Arc<Revision>, Error> {
         self.snapshot().resolve(reference).cloned().ok_or_else(|| Error::NotFound(reference.clone()))
     }
@@ -114,7 +160,7 @@ impl Registry {
         };
         let bytes = upload.bytes.clone();
         let module = self.module(upload, digest, component);
-        let _bytes_stay = self.digests.lock(digest).await;
+        let _bytes_stay = self.hold(digest).await?;
         let uploaded = self.keep(bytes, module).await;
         if !matches!(uploaded, Ok(Uploaded::Created(_))) {
             self.discard_unused(digest).await;
@@ -185,7 +231,7 @@ impl Registry {
 
     async fn let_go(&self, reference: ModuleRef) -> Result<(), Error> {
         let module = Arc::clone(&self.find(&reference)?.module);
-        let _bytes_stay = self.digests.lock(module.sha256).await;
+        let _bytes_stay = self.hold(module.sha256).await?;
         let deleted = {
             let _row_and_snapshot = self.rows.lock().await;
             let deleted = self.parts.store.delete_module(module.id).await?;
@@ -281,15 +327,33 @@ async fn sweep(parts: &Parts, snapshot: &Snapshot) {
     }
     let unwanted: Vec<_> = stored.difference(&wanted).copied().collect();
     parts.compiler.retain(wanted).await;
-    for &digest in &unwanted {
-        if let Err(error) = parts.blobs.delete(digest).await {
-            return tracing::warn!(%error, "unreferenced blobs were not swept");
+    let mut swept = Vec::new();
+    for digest in unwanted {
+        match sweep_one(parts, digest).await {
+            Ok(true) => swept.push(digest),
+            Ok(false) => {}
+            Err(error) => return tracing::warn!(%error, "unreferenced blobs were not swept"),
         }
     }
-    if !unwanted.is_empty() {
-        let first: Vec<_> = unwanted.iter().take(DIGESTS_LOGGED_MAX).collect();
-        tracing::info!(count = unwanted.len(), ?first, "swept blobs that no module refers to");
+    if !swept.is_empty() {
+        let first: Vec<_> = swept.iter().take(DIGESTS_LOGGED_MAX).collect();
+        tracing::info!(count = swept.len(), ?first, "swept blobs that no module refers to");
     }
+}
+
+/// Removes a blob; tells whether it was really nobody's. Another gateway stores bytes before
+/// their row, so on a shared store what had no row a moment ago may have one when it
+/// is held.
+async fn sweep_one(parts: &Parts, digest: Digest) -> Result<bool, Error> {
+    let _held = match parts.store.shared() {
+        Some(shared) => Some(shared.hold(digest).await?),
+        None => None,
+    };
+    if parts.store.digest_in_use(digest).await? {
+        return Ok(false);
+    }
+    parts.blobs.delete(digest).await?;
+    Ok(true)
 }
 
 fn length(bytes: &Bytes) -> u64 {

@@ -5,7 +5,10 @@
 //! aggregate a backend; SQL is visible there. Invariant: what a method returned
 //! `Ok` for survives `kill -9`.
 
+pub mod postgres;
 pub mod recorder;
+pub mod schema;
+pub mod shared;
 pub mod sqlite;
 
 #[cfg(test)]
@@ -28,6 +31,15 @@ pub enum Error {
         /// What was being done.
         context: &'static str,
         /// What the driver said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The database answers, and refuses: the same again would be refused again.
+    #[error("the database refused: {context}")]
+    Rejected {
+        /// What was being done.
+        context: &'static str,
+        /// What it said.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -147,7 +159,8 @@ pub trait Executions: Send + Sync {
     /// Records of modules that are gone by now are ignored.
     /// Shared, because a backend takes them to another thread, and a batch may be tried again.
     async fn record_executions(&self, records: Arc<[ExecutionRecord]>) -> Result<(), Error>;
-    /// Marks what was running when the process ended as failed with `error`; at start.
+    /// Marks what was running when this gateway last ended as failed with `error`; at start.
+    /// What other gateways on the same store run is theirs.
     async fn end_interrupted(&self, error: &crate::model::ExecutionError) -> Result<u64, Error>;
     /// One execution, without its log lines.
     async fn execution(&self, id: ExecutionId) -> Result<Option<ExecutionRecord>, Error>;
@@ -184,7 +197,18 @@ pub trait Store: Modules + Executions + Keys {
     async fn ping(&self) -> Result<(), Error>;
     /// Waits for what is being written and closes the files.
     async fn close(&self);
+    /// What several gateways on this store tell each other; `None` where it is this
+    /// process's alone.
+    fn shared(&self) -> Option<&dyn shared::Shared> {
+        None
+    }
 }
 
 /// A backend that is shared.
 pub type SharedStore = Arc<dyn Store>;
+
+/// The words of a text without case, for a search. Letter by letter, so that a
+/// part of a text folds as it does within the whole.
+fn folded(text: &str) -> String {
+    text.chars().flat_map(char::to_lowercase).collect()
+}

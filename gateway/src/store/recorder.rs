@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::{Error, SharedStore};
 use crate::model::{ExecutionRecord, LogLine};
@@ -29,11 +30,16 @@ pub struct Config {
     /// How long a record waits for others to share its transaction; readers are
     /// promised a second.
     pub flush_after: Duration,
-    /// How often a batch is tried before it is dropped.
+    /// How often a batch is tried before it is dropped. While the gateway serves there is
+    /// no end to it: records wait in the queue until the store is back, and it is the
+    /// queue's bound that says how many are lost.
     pub tries: u32,
-    /// The wait after the first try; each later one is twice as long. With five
-    /// tries 4.5 s in all: a database that is locked or restarts is back by then.
+    /// The same from the moment that the gateway stops: 4.5 s with five tries.
+    pub tries_at_stop: u32,
+    /// The wait after the first try; each later one is twice as long.
     pub retry_after: Duration,
+    /// No wait is longer, so that a store that is back is soon found.
+    pub retry_after_max: Duration,
 }
 
 impl Default for Config {
@@ -44,8 +50,10 @@ impl Default for Config {
             batch_records: 512,
             batch_log_bytes: 4 * 1024 * 1024,
             flush_after: Duration::from_millis(100),
-            tries: 5,
+            tries: u32::MAX,
+            tries_at_stop: 5,
             retry_after: Duration::from_millis(300),
+            retry_after_max: Duration::from_secs(2),
         }
     }
 }
@@ -54,7 +62,7 @@ impl Config {
     /// The defaults, with retries that a test can wait for.
     #[must_use]
     pub fn for_tests() -> Self {
-        Self { tries: 2, retry_after: Duration::from_millis(1), ..Self::default() }
+        Self { tries: 2, tries_at_stop: 2, retry_after: Duration::from_millis(1), ..Self::default() }
     }
 }
 
@@ -159,46 +167,53 @@ impl Service {
     ///
     /// Dropped instead of awaited, it loses what is queued.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
-        let mut shutdown = std::pin::pin!(shutdown);
+        let stop = CancellationToken::new();
+        let mut work = std::pin::pin!(self.work(&stop));
+        tokio::select! {
+            () = &mut work => return,
+            () = shutdown => stop.cancel(),
+        }
+        work.await;
+    }
+
+    async fn work(&mut self, stop: &CancellationToken) {
         let shared = Arc::clone(&self.shared);
-        loop {
+        while !stop.is_cancelled() {
             let first = tokio::select! {
                 first = self.queue.recv() => first,
-                () = &mut shutdown => break,
+                () = stop.cancelled() => break,
             };
             // `None`: nobody is left who could record.
             let Some(first) = first else { return };
-            let stopping = tokio::select! {
-                () = shared.batch_ready.notified() => false,
-                () = tokio::time::sleep(shared.config.flush_after) => false,
-                () = &mut shutdown => true,
-            };
-            self.write_queued(first).await;
-            if stopping {
-                break;
+            tokio::select! {
+                () = shared.batch_ready.notified() => {}
+                () = tokio::time::sleep(shared.config.flush_after) => {}
+                () = stop.cancelled() => {}
             }
+            self.write_queued(first, stop).await;
         }
-        self.drain().await;
+        self.drain(stop).await;
     }
 
     /// Writes all that is queued now, in as many batches as it takes.
-    async fn write_queued(&mut self, first: Queued) {
+    async fn write_queued(&mut self, first: Queued, stop: &CancellationToken) {
         let mut first = Some(first);
         loop {
             let batch = self.collect(first.take());
             let more = batch.is_full(&self.shared.config);
-            self.commit(batch).await;
-            if !more {
+            let stored = self.commit(batch, stop).await;
+            // What a store that is away leaves of the queue at a stop is the drain's.
+            if !more || (!stored && stop.is_cancelled()) {
                 return;
             }
         }
     }
 
-    async fn drain(&mut self) {
+    async fn drain(&mut self, stop: &CancellationToken) {
         self.queue.close();
         while let Some(first) = self.queue.recv().await {
             let batch = self.collect(Some(first));
-            if !self.commit(batch).await {
+            if !self.commit(batch, stop).await {
                 break;
             }
         }
@@ -220,14 +235,15 @@ impl Service {
     }
 
     /// Tells whether the batch is stored now; if not, it was dropped and counted.
-    async fn commit(&self, batch: Batch) -> bool {
+    async fn commit(&self, batch: Batch, stop: &CancellationToken) -> bool {
         let Batch { records, waiting: _waiting, .. } = batch;
         if records.is_empty() {
             return true;
         }
+        let config = &self.shared.config;
         let records: Arc<[ExecutionRecord]> = records.into();
-        let mut wait = self.shared.config.retry_after;
-        let mut tries_left = self.shared.config.tries;
+        let mut wait = config.retry_after;
+        let mut tries_left = if stop.is_cancelled() { config.tries_at_stop } else { config.tries };
         loop {
             let Err(error) = self.store.record_executions(Arc::clone(&records)).await else { return true };
             tries_left = tries_left.saturating_sub(1);
@@ -238,8 +254,19 @@ impl Service {
                 tracing::error!(count, error, "execution records were dropped: the store did not take them");
                 return false;
             }
-            tokio::time::sleep(wait).await;
-            wait *= 2;
+            {
+                let error: &(dyn std::error::Error + 'static) = &error;
+                tracing::warn!(error, "execution records wait: the store does not take them");
+            }
+            if stop.is_cancelled() {
+                tokio::time::sleep(wait).await;
+            } else {
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = stop.cancelled() => tries_left = tries_left.min(config.tries_at_stop),
+                }
+            }
+            wait = (wait * 2).min(config.retry_after_max);
         }
     }
 }
@@ -247,7 +274,7 @@ impl Service {
 fn is_worth_retrying(error: &Error) -> bool {
     match error {
         Error::Unavailable { .. } => true,
-        Error::Corrupt { .. } | Error::Open { .. } => false,
+        Error::Rejected { .. } | Error::Corrupt { .. } | Error::Open { .. } => false,
     }
 }
 

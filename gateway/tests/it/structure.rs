@@ -34,6 +34,9 @@ const RULES: &[Rule] = &[
     // One place to change when a library does. It also keeps jobs from the engine.
     Rule::Library("wasmtime", &["runtime"]),
     Rule::Library("rusqlite", &["store"]),
+    // A URL is read by whoever connects with it.
+    Rule::Library("tokio_postgres", &["store", "config"]),
+    Rule::Library("deadpool_postgres", &["store"]),
     Rule::Library("opendal", &["blob"]),
     // Everywhere else an error has a type.
     Rule::Library("anyhow", &["main", "cli"]),
@@ -93,6 +96,8 @@ fn a_planted_edge_of_every_rule_is_found() {
         ("http/invoke.rs", "use wasmtime::Engine;"),
         ("registry/mod.rs", "fn f(view: impl wasmtime_wasi::WasiView) {}"),
         ("api/mod.rs", "use ::rusqlite::Connection;"),
+        ("app.rs", "use tokio_postgres::Client;"),
+        ("config/store.rs", "use deadpool_postgres::Pool;"),
         ("store/mod.rs", "use {std::fs, opendal};"),
         ("runtime/mod.rs", "fn f() -> anyhow::Result<()> { Ok(()) }"),
         ("app.rs", "use anyhow::Context as _;"),

@@ -106,8 +106,4 @@ where
     }
 }
 
-/// The words of a text without case, for a search. Letter by letter, so that a
-/// part of a text folds as it does within the whole.
-pub(super) fn folded(text: &str) -> String {
-    text.chars().flat_map(char::to_lowercase).collect()
-}
+pub(super) use crate::store::folded;

@@ -19,6 +19,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use self::open::DataLock;
 use self::pool::Pool;
+use super::schema::Migrated;
 use super::{Error, Store};
 use crate::clock::Clock;
 
@@ -40,6 +41,36 @@ pub struct SqliteStore {
     clock: Clock,
 }
 
+/// Brings the schema of the database at `path` up to date, made where it is missing, and
+/// tells what was done.
+///
+/// # Errors
+/// As [`SqliteStore::open`].
+pub async fn migrate(path: &Path) -> Result<Migrated, Error> {
+    opening(path, |path| open::open(path).map(|opened| opened.migrated)).await
+}
+
+/// Tells what [`migrate`] would do, and changes nothing.
+///
+/// # Errors
+/// As [`SqliteStore::open`].
+pub async fn check(path: &Path) -> Result<Migrated, Error> {
+    opening(path, open::check).await
+}
+
+async fn opening<T: Send + 'static>(
+    path: &Path,
+    open: impl FnOnce(&Path) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let path = path.to_owned();
+    let shown = path.display().to_string();
+    let opened = tokio::task::spawn_blocking(move || open(&path)).await;
+    opened.map_err(|panicked| Error::Open {
+        reason: format!("opening the database {shown} failed"),
+        source: Some(Box::new(panicked)),
+    })?
+}
+
 /// What a write has to survive once it was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Durability {
@@ -58,13 +89,7 @@ impl SqliteStore {
     /// [`Error::Open`] with what an operator has to do: the folder can't be written,
     /// another process uses it, the file is no database, not ours, or of a newer version.
     pub async fn open(path: &Path, clock: Clock) -> Result<Self, Error> {
-        let path = path.to_owned();
-        let shown = path.display().to_string();
-        let opened = tokio::task::spawn_blocking(move || open::open(&path)).await;
-        let open::Opened { path, writer: first, lock } = opened.map_err(|panicked| Error::Open {
-            reason: format!("opening the database {shown} failed"),
-            source: Some(Box::new(panicked)),
-        })??;
+        let open::Opened { path, writer: first, lock, .. } = opening(path, open::open).await?;
         let writer = Pool::new(1, {
             let path = path.clone();
             move || open::writer(&path)

@@ -11,6 +11,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::store::Error;
+use crate::store::schema::{Migrated, missing};
 
 mod embedded {
     refinery::embed_migrations!("../migrations/sqlite");
@@ -30,6 +31,7 @@ pub(super) struct Opened {
     pub(super) path: PathBuf,
     pub(super) writer: Connection,
     pub(super) lock: DataLock,
+    pub(super) migrated: Migrated,
 }
 
 /// Keeps other processes from the data; the operating system lets go of it when
@@ -52,8 +54,8 @@ pub(super) fn open(path: &Path) -> Result<Opened, Error> {
     let lock = lock(path)?;
     let mut writer = writer(path).map_err(|error| explain(path, error))?;
     check_ownership(&writer, path)?;
-    migrate(&mut writer, path)?;
-    Ok(Opened { path: path.to_owned(), writer, lock })
+    let migrated = migrate(&mut writer, path)?;
+    Ok(Opened { path: path.to_owned(), writer, lock, migrated })
 }
 
 /// A connection that writes. The settings are the connection's, WAL is the file's.
@@ -142,9 +144,36 @@ fn check_ownership(connection: &Connection, path: &Path) -> Result<(), Error> {
     }
 }
 
-fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Error> {
+/// Which migrations the database lacks; all of them where there is none.
+pub(super) fn check(path: &Path) -> Result<Migrated, Error> {
+    let runner = embedded::migrations::runner();
+    let mut applied = Vec::new();
+    if path.exists() {
+        let mut connection = reader(path).map_err(|error| explain(path, error))?;
+        let known = "SELECT count(*) FROM sqlite_schema WHERE name = 'refinery_schema_history'";
+        let has_history: i64 =
+            connection.query_row(known, [], |row| row.get(0)).map_err(|error| explain(path, error))?;
+        if has_history > 0 {
+            let found = runner.get_applied_migrations(&mut connection);
+            applied = found.map_err(|error| refused(format!("the schema of {} can't be read", shown(path)), error))?;
+        }
+    }
+    Ok(Migrated::of(shown(path), missing(runner.get_migrations(), &applied), applied.last()))
+}
+
+fn shown(path: &Path) -> String {
+    format!("the database {}", path.display())
+}
+
+fn migrate(connection: &mut Connection, path: &Path) -> Result<Migrated, Error> {
     use refinery::error::Kind;
-    embedded::migrations::runner().run(connection).map(|_| ()).map_err(|error| {
+    let runner = embedded::migrations::runner();
+    let run = |connection: &mut Connection| {
+        let report = runner.run(connection)?;
+        let last = runner.get_last_applied_migration(connection)?;
+        Ok(Migrated::of(shown(path), report.applied_migrations(), last.as_ref()))
+    };
+    run(connection).map_err(|error: refinery::Error| {
         let shown = path.display();
         let reason = match error.kind() {
             Kind::MissingVersion(_) => {

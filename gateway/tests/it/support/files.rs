@@ -22,11 +22,19 @@ impl Files {
             let path = path.strip_prefix(folder).unwrap();
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
             let is_blob = path.starts_with("blobs") && name.len() == 64;
-            let is_known =
-                ["lock", "sluice.db", "sluice.db.lock", "sluice.db-wal", "sluice.db-shm", "admin.key", "sluice.toml"]
-                    .contains(&path.to_str().unwrap())
-                    || path == Path::new("blobs/tmp/lock")
-                    || path == Path::new("artifacts/node.key");
+            let is_known = [
+                "lock",
+                "sluice.db",
+                "sluice.db.lock",
+                "sluice.db-wal",
+                "sluice.db-shm",
+                "admin.key",
+                "gateway.id",
+                "sluice.toml",
+            ]
+            .contains(&path.to_str().unwrap())
+                || path == Path::new("blobs/tmp/lock")
+                || path == Path::new("artifacts/node.key");
             if is_blob && path.parent().unwrap() == Path::new("blobs").join(&name[..2]).join(&name[2..4]) {
                 files.blobs.insert(name);
             } else if path.starts_with("artifacts") && path.extension().is_some_and(|extension| extension == "cwasm") {

@@ -56,6 +56,16 @@ impl TestGateway {
         Self { app: Some(app), folder, base, key, client: client() }
     }
 
+    /// One more on the store of this one, with a data folder of its own.
+    pub async fn start_beside(&self, change: impl FnOnce(&mut Config)) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let mut config = Config::for_tests(folder.path().to_owned());
+        change(&mut config);
+        let app = App::start(config).await.unwrap();
+        let base = format!("http://{}", app.address());
+        Self { app: Some(app), folder, base, key: self.key.clone(), client: client() }
+    }
+
     /// One that serves in another process.
     pub fn attached(folder: Arc<tempfile::TempDir>, address: &str) -> Self {
         let key = std::fs::read_to_string(folder.path().join("admin.key")).unwrap().trim().to_owned();

@@ -5,6 +5,7 @@ pub mod files;
 pub mod gateway;
 pub mod openmetrics;
 pub mod otlp_receiver;
+pub mod postgres;
 pub mod process;
 pub mod property;
 pub mod raw;
