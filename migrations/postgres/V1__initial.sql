@@ -78,7 +78,7 @@ CREATE TABLE gateways (
 -- that could not listen. It is locked from the change to its commit, so who reads it
 -- has read every change that it counts.
 CREATE TABLE changes (
-    only BOOLEAN NOT NULL PRIMARY KEY DEFAULT TRUE CHECK (only),
+    single BOOLEAN NOT NULL PRIMARY KEY DEFAULT TRUE CHECK (single),
     number BIGINT NOT NULL
 );
 INSERT INTO changes (number) VALUES (0);

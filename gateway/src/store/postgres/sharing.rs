@@ -30,7 +30,7 @@ const SIGN_OFF: &str = "DELETE FROM gateways WHERE id = $1";
 /// Also those of gateways that signed off, and whatever has no owner.
 const END_ABANDONED: &str = "\
     UPDATE executions AS e SET status = 'failed', error = $1, gateway = NULL
-    WHERE e.status = 'running' AND e.status <> 'completed' AND e.gateway IS DISTINCT FROM $2
+    WHERE e.status = 'running' AND e.gateway IS DISTINCT FROM $2
         AND NOT EXISTS (SELECT 1 FROM gateways AS g
                         WHERE g.id = e.gateway AND g.seen_at > now() - $3::bigint * interval '1 millisecond')";
 
