@@ -80,7 +80,8 @@ impl Follower {
             }
             tokio::time::sleep(self.config.relisten).await;
             if let Err(error) = self.look(shared, &mut known).await {
-                warn(&error, "other gateways' changes could not be taken over");
+                // Most likely why there is no connection, which was told.
+                tracing::debug!(%error, "other gateways' changes could not be taken over");
             }
         }
     }

@@ -42,6 +42,8 @@ const FORGET: &str = "DELETE FROM gateways WHERE seen_at < now() - interval '1 d
 /// the other gateway may be compiling.
 const HOLD: &str = "SELECT pg_advisory_lock($1)";
 const HOLD_TIMEOUTS: &str = "SET statement_timeout = 120000; SET lock_timeout = 120000";
+/// For a server that does not even end the wait.
+const HOLD_MAX: Duration = Duration::from_secs(125);
 
 impl PostgresStore {
     /// Tells the others that this gateway is gone. They find out by themselves, too.
@@ -96,7 +98,8 @@ impl Shared for PostgresStore {
         const CONTEXT: &str = "holding a module's bytes";
         // Not given back: dropping it closes the connection, and that ends the lock.
         let mut lease = self.pools.lease(Lane::Holds).await.map_err(|failure| failure.into_error(CONTEXT))?;
-        self.lock(&mut lease, digest).await.map_err(|failure| failure.into_error(CONTEXT))?;
+        let locked = tokio::time::timeout(HOLD_MAX, self.lock(&mut lease, digest)).await;
+        locked.unwrap_or(Err(Failure::TooSlow)).map_err(|failure| failure.into_error(CONTEXT))?;
         Ok(Hold::of(lease))
     }
 

@@ -78,7 +78,7 @@ const MANY: &str = "
            sha256(int4send(n)), 1, '[]', '[]', '[]', '{}', '[]', 0, 'a'
     FROM generate_series(1, 100000) AS n;
     INSERT INTO executions (id, module, function, status, started_at, lines_dropped)
-    SELECT gen_random_uuid(), n % 100 + 1, 'run', CASE WHEN n % 50 = 0 THEN 'failed' ELSE 'completed' END, n, 0
+    SELECT gen_random_uuid(), n % 100 + 1, 'run', coalesce((ARRAY['running', 'failed', 'invalid', 'canceled'])[n % 50 + 1], 'completed'), n, 0
     FROM generate_series(1, 100000) AS n;
     ANALYZE modules, executions;";
 

@@ -97,6 +97,7 @@ impl Server {
     }
 
     /// Has it prove who it is, with a certificate and its key in PEM, from the next start on.
+    #[allow(dead_code, reason = "the crate's own tests do that")]
     pub fn encrypt_with(&mut self, certificate: &str, key: &str) {
         for (name, text) in [("server.crt", certificate), ("server.key", key)] {
             let file = self.data().join(name);
