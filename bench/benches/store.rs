@@ -16,7 +16,7 @@ use sluice::model::{
 };
 use sluice::store::postgres::PostgresStore;
 use sluice::store::sqlite::SqliteStore;
-use sluice::store::{ModuleFilter, Modules as _, PageRequest, SharedStore};
+use sluice::store::{ModuleFilter, PageRequest, SharedStore};
 use tokio::runtime::Runtime;
 
 #[allow(dead_code, reason = "the tests use more of it")]

@@ -118,11 +118,8 @@ fn sections_of_later_versions_are_refused_and_not_ignored() {
             "SLUICE__DATABASES__ORDERS__URL: [databases]: this version of Sluice does not have the section `databases` yet"
         ]
     );
-    for (file, said) in [("[blobs]\nurl = \"s3://bucket?endpoint=e\"", "S3")] {
-        let lines = report(file, &[]);
-        assert!(lines[0].contains("this version") && lines[0].contains(said), "{lines:?}");
-        assert!(!lines[0].contains("secret"), "{lines:?}");
-    }
+    let lines = report("[blobs]\nurl = \"s3://bucket?endpoint=e\"", &[]);
+    assert!(lines[0].contains("this version") && lines[0].contains("S3"), "{lines:?}");
 }
 
 #[test]

@@ -42,9 +42,11 @@ pub async fn check(config: &Postgres) -> Result<Migrated, Error> {
     let runner = runner();
     with_connection(config, &Connector::new(config)?, async |client| {
         let found = client.query_one("SELECT to_regclass($1) IS NOT NULL", &[&HISTORY]).await;
-        let applied = match found.map_err(Failure::from).map_err(|failure| explain(config, failure))?.get(0) {
-            true => runner.get_applied_migrations_async(client).await.map_err(|error| describe(config, error))?,
-            false => Vec::new(),
+        let has_history: bool = found.map_err(|error| explain(config, error.into()))?.get(0);
+        let applied = if has_history {
+            runner.get_applied_migrations_async(client).await.map_err(|error| describe(config, error))?
+        } else {
+            Vec::new()
         };
         Ok(Migrated::of(shown(config), missing(runner.get_migrations(), &applied), applied.last()))
     })
