@@ -159,6 +159,27 @@ async fn a_store_that_fails_at_the_stop_does_not_hold_it_up() {
 }
 
 #[tokio::test]
+async fn records_wait_without_end_for_a_store_that_is_away_until_the_stop() {
+    // The wait after the first try outlasts the test: it is the stop that ends it.
+    let config = Config { tries: u32::MAX, retry_after: Duration::from_mins(10), ..Config::for_tests() };
+    let config = Config { retry_after_max: Duration::from_millis(1), tries_at_stop: 3, ..config };
+    let set = set(config).await;
+    set.store.close().await;
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let service = tokio::spawn(set.service.run(async { drop(stopped.await) }));
+    let mut waiting = std::pin::pin!(set.recorder.record_durably(record(&set.module, Status::Completed)));
+    for _ in 0..1_000 {
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(set.recorder.dropped(), 0);
+    drop(stop);
+    service.await.unwrap();
+    waiting.await;
+    assert_eq!(set.recorder.dropped(), 1);
+}
+
+#[tokio::test]
 async fn a_record_after_the_stop_is_counted_as_dropped() {
     let set = set(Config::for_tests()).await;
     set.service.run(std::future::ready(())).await;
