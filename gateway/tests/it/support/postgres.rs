@@ -209,8 +209,10 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // With its server gone it is gone as well.
-        let _ = try_execute(self.port, &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
+        let (port, drop) = (self.port, format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
+        // Not waited for: the server waits for connections that are being made, and those of a gateway
+        // in this thread would be waiting for us. With its server gone the database is gone as well.
+        std::thread::spawn(move || try_execute(port, &drop));
     }
 }
 
