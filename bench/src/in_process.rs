@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
-use sluice::blob::Blobs;
+use sluice::blob::{Blobs, Spool};
 use sluice::clock::Clock;
 use sluice::config::{self, Config};
 use sluice::model::{Digest, ExecutionId, JsonText, Limits, Module, ModuleId, ModuleKind};
@@ -45,7 +45,7 @@ impl InProcess {
         let mut config = Config { runtime: config::Runtime::default(), ..Config::for_tests(folder.path().to_owned()) };
         adjust(&mut config);
         let metrics = Metrics::new();
-        let blobs = Blobs::open(&config.blobs).await?;
+        let blobs = Blobs::open(&config.blobs, &config.data_dir, Clock::system()).await?;
         let runtime = Runtime::open(&config, blobs, metrics.clone(), Clock::system())?;
         Ok(Self { runtime, metrics, config, _folder: folder })
     }
@@ -67,7 +67,7 @@ impl InProcess {
     /// # Errors
     /// When the compiler does not take it.
     pub async fn compile(&self, guest: &Guest) -> Result<()> {
-        Ok(self.runtime.compile(guest.module.sha256, guest.bytes.clone()).await?)
+        Ok(self.runtime.compile(guest.module.sha256, Spool::of(&guest.bytes)?).await?)
     }
 
     /// Forgets the code, on disk too.

@@ -7,6 +7,7 @@
 mod admin_key;
 mod compiler;
 mod data_folder;
+mod sweeper;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use self::data_folder::DataFolder;
 
@@ -106,6 +107,7 @@ pub struct App {
     drain: Duration,
     store: SharedStore,
     blobs: Blobs,
+    sweeper: Option<AbortOnDropHandle<()>>,
     data_folder: DataFolder,
 }
 
@@ -143,6 +145,7 @@ impl App {
             Recorder::new(recorder::Config::default(), Arc::clone(&parts.store), dropped)
         };
         let (stop_recording, recording) = spawn_until_told(|told| service.run(told));
+        let sweeper = sweeper::spawn(&parts.blobs, &parts.registry);
         let detached = invoke::Detached::default();
         let requests = TaskTracker::new();
         let plane = invoke::Plane {
@@ -171,6 +174,7 @@ impl App {
             drain,
             store: parts.store,
             blobs: parts.blobs,
+            sweeper,
             data_folder,
         })
     }
@@ -200,6 +204,7 @@ impl App {
         let cut = connections + self.detached.drain(deadline).await;
         let _ = self.stop_recording.send(true);
         let _ = self.recording.await;
+        drop(self.sweeper);
         self.store.close().await;
         self.blobs.release();
         self.data_folder.release();
@@ -224,7 +229,7 @@ impl Parts {
         let metrics = Metrics::new();
         let store = open_store(config, &clock).await?;
         store.end_interrupted(&interrupted()).await?;
-        let blobs = Blobs::open(&config.blobs).await?;
+        let blobs = Blobs::open(&config.blobs, &config.data_dir, clock.clone()).await?;
         let runtime = Arc::new(Runtime::open(config, blobs.clone(), metrics.clone(), clock.clone())?);
         let registry = Registry::open(registry::Parts {
             store: Arc::clone(&store),

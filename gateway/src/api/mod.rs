@@ -40,7 +40,7 @@ pub struct Services {
     pub registry: Arc<Registry>,
     /// Rows: lists and executions.
     pub store: SharedStore,
-    /// Bytes; only asked whether they are there.
+    /// Bytes: whether they can be had, and where uploads are spooled.
     pub blobs: Blobs,
     /// Who may call.
     pub keys: SharedKeys,

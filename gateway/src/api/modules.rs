@@ -137,8 +137,9 @@ pub(super) async fn download(
         Body::empty()
     } else {
         let turn = services.transfers.download().await?;
-        let bytes = services.registry.download(module).await.map_err(refused)?;
-        Body::from(turn.until_sent(bytes))
+        let component = services.registry.download(module).await.map_err(refused)?;
+        // Read whole and verified by now; what goes wrong from here on breaks the body off.
+        Body::from_stream(turn.until_sent(component.chunks()))
     };
     let file = format!("attachment; filename=\"{}-{}.wasm\"", module.name, module.version);
     let headers = [

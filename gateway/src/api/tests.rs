@@ -24,7 +24,7 @@ struct NotCompiled;
 
 #[async_trait]
 impl Compiler for NotCompiled {
-    async fn compile(&self, _digest: Digest, _component: Bytes) -> Result<(), CompileError> {
+    async fn compile(&self, _digest: Digest, _component: crate::blob::Spool) -> Result<(), CompileError> {
         Ok(())
     }
 
@@ -50,7 +50,7 @@ impl Gateway {
         let clock = Clock::system();
         let store: SharedStore =
             Arc::new(SqliteStore::open(&folder.path().join("sluice.db"), clock.clone()).await.unwrap());
-        let blobs = Blobs::open(&config.blobs).await.unwrap();
+        let blobs = Blobs::open(&config.blobs, &config.data_dir, clock.clone()).await.unwrap();
         let metrics = Metrics::new();
         let parts = Parts {
             store: Arc::clone(&store),

@@ -17,7 +17,7 @@ mod telemetry;
 #[cfg(test)]
 mod tests;
 
-pub use blobs::Blobs;
+pub use blobs::{Blobs, Credentials, S3};
 pub use error::{Error, Mistake};
 pub use limits::Limits;
 pub use runtime::Runtime;

@@ -121,6 +121,11 @@ pub(super) struct Section<'r> {
 }
 
 impl Section<'_> {
+    /// Whether some source gives the key, with a good value or not. Asked before it is taken.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key == key)
+    }
+
     /// A whole number within `range`.
     pub(super) fn integer<T: TryFrom<u64>>(&mut self, key: &'static str, default: T, range: RangeInclusive<u64>) -> T {
         self.take(key, default, |value| {

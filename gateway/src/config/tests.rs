@@ -118,10 +118,7 @@ fn sections_of_later_versions_are_refused_and_not_ignored() {
             "SLUICE__DATABASES__ORDERS__URL: [databases]: this version of Sluice does not have the section `databases` yet"
         ]
     );
-    for (file, said) in [
-        ("[store]\nurl = \"postgres://ann:secret@h/d\"", "PostgreSQL"),
-        ("[blobs]\nurl = \"s3://bucket?endpoint=e\"", "S3"),
-    ] {
+    for (file, said) in [("[store]\nurl = \"postgres://ann:secret@h/d\"", "PostgreSQL")] {
         let lines = report(file, &[]);
         assert!(lines[0].contains("this version") && lines[0].contains(said), "{lines:?}");
         assert!(!lines[0].contains("secret"), "{lines:?}");
@@ -173,6 +170,52 @@ fn a_relative_path_is_below_the_data_folder_and_an_absolute_one_is_not() {
     let config = load("[store]\nurl = \"sqlite:rows/a.db\"\n[blobs]\nurl = \"fs:/srv/blobs\"\n", &[]).unwrap();
     assert_eq!(config.store, Store::Sqlite { path: "/d/rows/a.db".into() });
     assert_eq!(config.blobs, Blobs::Folder { path: "/srv/blobs".into() });
+}
+
+#[test]
+fn a_bucket_has_its_parts_and_its_keys_are_never_shown() {
+    let url = "url = \"s3://bucket/a/b/?endpoint=http://127.0.0.1:9000/&region=eu-1\"";
+    let keys = "access_key_id = \"AKIA1\"\nsecret_access_key = \"hunter2\"\nsession_token = \"hunter3\"";
+    let config = load(&format!("[blobs]\n{url}\n{keys}\ntimeout_ms = 7\n"), &[]).unwrap();
+    let Blobs::S3(s3) = &config.blobs else { panic!("{config:?}") };
+    assert_eq!((s3.bucket.as_str(), s3.prefix.as_str()), ("bucket", "a/b"));
+    assert_eq!((s3.endpoint.as_deref(), s3.region.as_deref()), (Some("http://127.0.0.1:9000"), Some("eu-1")));
+    assert_eq!((s3.timeout_ms, s3.total_timeout_ms), (7, 300_000));
+    let credentials = s3.credentials.clone().unwrap();
+    assert_eq!(
+        (credentials.secret_access_key.as_str(), credentials.session_token.as_deref()),
+        ("hunter2", Some("hunter3"))
+    );
+    for shown in [config.print(), format!("{config:?}")] {
+        assert!(!shown.contains("hunter") && !shown.contains("AKIA1"), "{shown}");
+    }
+    assert!(
+        config.print().contains("s3://bucket/a/b?endpoint=http://127.0.0.1:9000&region=eu-1"),
+        "{}",
+        config.print()
+    );
+}
+
+#[test]
+fn a_bucket_that_is_wrongly_written_is_refused_without_repeating_it() {
+    for (wrong, said) in [
+        ("url = \"s3:bucket\"", "bucket is missing"),
+        ("url = \"s3:///prefix\"", "bucket is missing"),
+        ("url = \"s3://AKIA:hunter2@bucket\"", "keys are not part"),
+        ("url = \"s3://bucket:9000\"", "endpoint"),
+        ("url = \"s3://bucket?endpoint=127.0.0.1\"", "`endpoint` is a URL"),
+        ("url = \"s3://bucket?endpoint=http://a:hunter2@h\"", "`endpoint` is a URL"),
+        ("url = \"s3://bucket?region=a&region=b\"", "twice"),
+        ("url = \"s3://bucket?secret=hunter2\"", "parameters"),
+        ("url = \"s3://bucket\"\naccess_key_id = \"hunter2\"", "go together"),
+        ("url = \"s3://bucket\"\nsecret_access_key = \"hunter2\"", "go together"),
+        ("access_key_id = \"a\"\nsecret_access_key = \"hunter2\"", "`s3://` only"),
+        ("url = \"s3://bucket\"\ntimeout_ms = 0", "expected 1 to"),
+    ] {
+        let lines = report(&format!("[blobs]\n{wrong}\n"), &[]);
+        assert!(lines[0].contains(said), "{wrong}: {lines:?}");
+        assert!(!lines.concat().contains("hunter2"), "{lines:?}");
+    }
 }
 
 /// Every mistake is in a key, section or variable of its own: where, what (its
@@ -229,7 +272,11 @@ fn settings() -> impl Strategy<Value = Vec<(&'static str, &'static str, String)>
         number("server", "drain_ms", 1, 86_400_000),
         number("server", "head_bytes", 1024, 1_048_576),
         word("store", "url", "sqlite:/?[a-z \"\\\\é]{1,10}/[a-z]{1,9}\\.db"),
-        word("blobs", "url", "fs:(\\.\\./)?[a-z \"\\\\é]{1,10}/[a-z]{1,9}"),
+        word(
+            "blobs",
+            "url",
+            "fs:(\\.\\./)?[a-z \"\\\\é]{1,10}/[a-z]{1,9}|s3://[a-z0-9.-]{3,9}(/[a-z0-9]{1,3}){0,2}(\\?endpoint=https?://[a-z]{1,9}(:[1-9][0-9]{0,3})?(&region=[a-z0-9-]{1,9})?)?",
+        ),
         number("runtime", "instances", 1, 100_000),
         number("runtime", "wait_ms", 0, 86_400_000),
         prop_oneof![Just("\"off\"".to_owned()), (1..=i64::MAX).prop_map(|fuel| fuel.to_string())]

@@ -12,6 +12,7 @@ mod locks;
 mod request;
 mod service;
 mod snapshot;
+mod sweep;
 mod wit;
 
 pub use intake::{Component, inspect};
@@ -22,7 +23,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 
 use crate::error::FieldError;
 use crate::model::{Digest, Limits, Module, ModuleName, ModuleRef, Permission};
@@ -35,7 +35,7 @@ pub trait Compiler: Send + Sync {
     ///
     /// # Errors
     /// A sentence for the author.
-    async fn compile(&self, digest: Digest, component: Bytes) -> Result<(), CompileError>;
+    async fn compile(&self, digest: Digest, component: blob::Spool) -> Result<(), CompileError>;
     /// Forgets what was compiled of a component whose bytes are gone.
     async fn forget(&self, digest: Digest);
     /// Forgets what was compiled of all components but these.
@@ -57,7 +57,7 @@ pub enum CompileError {
 #[derive(Debug, Clone)]
 pub struct Upload {
     /// The component.
-    pub bytes: Bytes,
+    pub component: blob::Spool,
     /// Its name.
     pub name: ModuleName,
     /// Its version.

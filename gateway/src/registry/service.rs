@@ -8,23 +8,19 @@ use std::future::Future;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use tokio::sync::{Mutex, Semaphore};
 use tracing::Instrument as _;
 
 use super::locks::DigestLocks;
-use super::{CompileError, Compiler, Component, Error, Revision, Snapshot, Upload, Uploaded, intake, request};
+use super::{CompileError, Compiler, Component, Error, Revision, Snapshot, Upload, Uploaded, intake, request, sweep};
 use crate::error::FieldError;
 use crate::model::{Digest, Module, ModuleId, ModuleRef};
 use crate::store::Inserted;
 use crate::telemetry::SecurityAlert;
 use crate::{blob, clock, config, store, telemetry};
 
-/// Uploads at once. Each holds a module of up to `limits.module_bytes` and keeps a core busy.
+/// Uploads at once that are looked at. Each keeps a core busy.
 const INTAKES_MAX: usize = 2;
-
-/// How many digests a log line names.
-const DIGESTS_LOGGED_MAX: usize = 10;
 
 /// What a registry is made of.
 pub struct Parts {
@@ -58,7 +54,7 @@ impl Registry {
     pub async fn open(parts: Parts) -> Result<Arc<Self>, Error> {
         let modules = parts.store.all_modules().await?;
         let snapshot = Snapshot::of(modules.into_iter().map(|module| revision(&parts, module)));
-        sweep(&parts, &snapshot).await;
+        sweep::at_start(&parts, digests(&snapshot)).await;
         Ok(Arc::new(Self {
             parts,
             snapshot: ArcSwap::from_pointee(snapshot),
@@ -76,7 +72,7 @@ impl Registry {
     /// Takes a module in. A failure leaves nothing behind; a caller that leaves in the middle
     /// changes nothing: the module is then taken in, or refused, all the same.
     pub async fn upload(self: &Arc<Self>, upload: Upload) -> Result<Uploaded, Error> {
-        // Waited for out here: whoever leaves while waiting takes the bytes along.
+        // Waited for out here: whoever leaves while waiting takes the component along.
         let permit = Arc::clone(&self.intakes).acquire_owned().await;
         let registry = Arc::clone(self);
         in_task(async move {
@@ -94,13 +90,20 @@ impl Registry {
     }
 
     /// The component of one version, verified.
-    pub async fn download(&self, module: &Module) -> Result<Bytes, Error> {
+    pub async fn download(&self, module: &Module) -> Result<blob::Spool, Error> {
         let found = self.parts.blobs.get(module.sha256).await;
         if let Err(error @ blob::Error::Integrity { .. }) = &found {
-            self.parts.metrics.security_alert(SecurityAlert::Integrity);
+            self.parts.metrics.security_alert(SecurityAlert::Integrity, module.sha256);
             tracing::error!(module = %module.id, %error, "stored bytes were changed");
         }
         Ok(found?)
+    }
+
+    /// Removes blobs that nothing refers to. Does no harm at any time; where blobs are shared with
+    /// other gateways it has to come again, since young ones are left.
+    pub async fn sweep(&self) {
+        let known = digests(&self.snapshot());
+        sweep::again(&self.parts, &known).await;
     }
 
     fn find(&self, reference: &ModuleRef) -> Result<Arc<Revision>, Error> {
@@ -108,14 +111,15 @@ impl Registry {
     }
 
     async fn take_in(&self, upload: Upload) -> Result<Uploaded, Error> {
-        let (upload, digest, component) = match self.check(upload).await? {
+        let (upload, outline) = match self.check(upload).await? {
             Checked::Taken(uploaded) => return Ok(uploaded),
             Checked::New(new) => *new,
         };
-        let bytes = upload.bytes.clone();
-        let module = self.module(upload, digest, component);
+        let component = upload.component.clone();
+        let digest = component.digest();
+        let module = self.module(upload, outline);
         let _bytes_stay = self.digests.lock(digest).await;
-        let uploaded = self.keep(bytes, module).await;
+        let uploaded = self.keep(component, module).await;
         if !matches!(uploaded, Ok(Uploaded::Created(_))) {
             self.discard_unused(digest).await;
         }
@@ -124,36 +128,31 @@ impl Registry {
 
     /// All that needs the processor and touches nothing.
     async fn check(&self, upload: Upload) -> Result<Checked, Error> {
-        let limits = self.parts.limits.clone();
-        let (upload, digest) = blocking(move || {
-            check_form(&upload, &limits)?;
-            let digest = Digest::of(&upload.bytes);
-            Ok((upload, digest))
-        })
-        .await?;
+        check_form(&upload, &self.parts.limits)?;
         if let Some(revision) = self.snapshot().find(&upload.name, &upload.version) {
-            return taken(Arc::clone(&revision.module), digest).map(Checked::Taken);
+            return taken(Arc::clone(&revision.module), upload.component.digest()).map(Checked::Taken);
         }
         blocking(move || {
-            let component = intake::inspect(&upload.bytes).map_err(Error::Invalid)?;
-            Ok(Checked::New(Box::new((upload, digest, component))))
+            let component = upload.component.map()?;
+            let outline = intake::inspect(&component).map_err(Error::Invalid)?;
+            Ok(Checked::New(Box::new((upload, outline))))
         })
         .await
     }
 
-    fn module(&self, upload: Upload, digest: Digest, component: Component) -> Module {
-        let mut warnings = component.warnings;
-        warnings.extend(request::warnings(&component.imports, &upload.permissions));
+    fn module(&self, upload: Upload, outline: Component) -> Module {
+        let mut warnings = outline.warnings;
+        warnings.extend(request::warnings(&outline.imports, &upload.permissions));
         Module {
             id: ModuleId::generate(),
             name: upload.name,
             version: upload.version,
             description: upload.description,
-            kind: component.kind,
-            sha256: digest,
-            size_bytes: length(&upload.bytes),
-            functions: component.functions,
-            imports: component.imports,
+            kind: outline.kind,
+            sha256: upload.component.digest(),
+            size_bytes: upload.component.size_bytes(),
+            functions: outline.functions,
+            imports: outline.imports,
             permissions: upload.permissions,
             limits: upload.limits,
             signature: None,
@@ -164,10 +163,10 @@ impl Registry {
     }
 
     /// Bytes, code, row, snapshot: in this order, so that whoever sees the row can run it.
-    async fn keep(&self, bytes: Bytes, module: Module) -> Result<Uploaded, Error> {
+    async fn keep(&self, component: blob::Spool, module: Module) -> Result<Uploaded, Error> {
         let digest = module.sha256;
-        self.parts.blobs.put(bytes.clone()).await?;
-        self.parts.compiler.compile(digest, bytes).await.map_err(|error| match error {
+        self.parts.blobs.put(&component).await?;
+        self.parts.compiler.compile(digest, component).await.map_err(|error| match error {
             CompileError::Rejected(reason) => Error::Invalid(vec![FieldError::new("module", "not-compilable", reason)]),
             CompileError::Failed(reason) => Error::Compile(reason),
         })?;
@@ -211,14 +210,14 @@ impl Registry {
         match self.parts.store.digest_in_use(digest).await {
             Ok(true) => {}
             Ok(false) => self.discard(digest).await,
-            Err(error) => tracing::warn!(%digest, %error, "a module's bytes are left to the sweep at the next start"),
+            Err(error) => tracing::warn!(%digest, %error, "a module's bytes are left to the next sweep"),
         }
     }
 
     /// The bytes first: as long as they are there, they can be compiled again.
     async fn discard(&self, digest: Digest) {
         if let Err(error) = self.parts.blobs.delete(digest).await {
-            tracing::warn!(%digest, %error, "a module's bytes are left to the sweep at the next start");
+            tracing::warn!(%digest, %error, "a module's bytes are left to the next sweep");
         }
         self.parts.compiler.forget(digest).await;
     }
@@ -229,7 +228,7 @@ enum Checked {
     /// The same version with the same bytes is here.
     Taken(Uploaded),
     /// It may be stored.
-    New(Box<(Upload, Digest, Component)>),
+    New(Box<(Upload, Component)>),
 }
 
 fn check_form(upload: &Upload, limits: &config::Limits) -> Result<(), Error> {
@@ -237,7 +236,7 @@ fn check_form(upload: &Upload, limits: &config::Limits) -> Result<(), Error> {
     if !errors.is_empty() {
         return Err(Error::BadRequest(errors));
     }
-    if length(&upload.bytes) > limits.module_bytes {
+    if upload.component.size_bytes() > limits.module_bytes {
         let message = format!("the module has more than {} bytes", limits.module_bytes);
         return Err(Error::Invalid(vec![FieldError::new("module", "too-large", message)]));
     }
@@ -260,40 +259,8 @@ fn revision(parts: &Parts, module: Module) -> Arc<Revision> {
     })
 }
 
-/// Removes what a crash left, and tells of what is missing. Failing at it is no reason not to start.
-async fn sweep(parts: &Parts, snapshot: &Snapshot) {
-    let stored: HashSet<Digest> = match parts.blobs.list().await {
-        Ok(digests) => digests.into_iter().collect(),
-        Err(error) => return tracing::warn!(%error, "unreferenced blobs were not swept"),
-    };
-    if snapshot.revisions().next().is_none() && !stored.is_empty() {
-        // More likely the wrong store than the last module deleted right before a crash.
-        return tracing::warn!(
-            count = stored.len(),
-            "the store has no modules, but there are blobs: they are kept. If `[store]` means another database than \
-             before, mend it or restore that database; if nothing is missing, remove the blob folder while the gateway is stopped"
-        );
-    }
-    let wanted: HashSet<Digest> = snapshot.revisions().map(|revision| revision.module.sha256).collect();
-    let missing: Vec<_> = wanted.difference(&stored).take(DIGESTS_LOGGED_MAX).collect();
-    if !missing.is_empty() {
-        tracing::error!(?missing, "modules have lost their bytes");
-    }
-    let unwanted: Vec<_> = stored.difference(&wanted).copied().collect();
-    parts.compiler.retain(wanted).await;
-    for &digest in &unwanted {
-        if let Err(error) = parts.blobs.delete(digest).await {
-            return tracing::warn!(%error, "unreferenced blobs were not swept");
-        }
-    }
-    if !unwanted.is_empty() {
-        let first: Vec<_> = unwanted.iter().take(DIGESTS_LOGGED_MAX).collect();
-        tracing::info!(count = unwanted.len(), ?first, "swept blobs that no module refers to");
-    }
-}
-
-fn length(bytes: &Bytes) -> u64 {
-    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+fn digests(snapshot: &Snapshot) -> HashSet<Digest> {
+    snapshot.revisions().map(|revision| revision.module.sha256).collect()
 }
 
 /// Runs `work` to its end even when the caller is dropped.

@@ -4,9 +4,10 @@
 //! (`artifact`). Invariant: one component is compiled at a time, at low priority,
 //! so that running calls keep the cores.
 
-use bytes::Bytes;
 use tokio::sync::Semaphore;
 use wasmtime::Engine;
+
+use crate::blob::Spool;
 
 /// How much the compiling thread yields to the others: enough that on a busy
 /// machine calls win, not so much that an upload starves.
@@ -37,7 +38,7 @@ impl CompileQueue {
 
     /// Machine code for this engine, as `Artifacts::store` takes it. Cancelled while
     /// it compiles, the thread goes on and its result is dropped.
-    pub(super) async fn compile(&self, component: Bytes) -> Result<Vec<u8>, Error> {
+    pub(super) async fn compile(&self, component: Spool) -> Result<Vec<u8>, Error> {
         let _turn = self.turn.acquire().await.map_err(|error| Error::Failed(error.to_string()))?;
         let engine = self.engine.clone();
         let (done, result) = tokio::sync::oneshot::channel();
@@ -47,11 +48,15 @@ impl CompileQueue {
             .name("compile".to_owned())
             .spawn(move || {
                 lower_priority();
-                let _ = done.send(engine.precompile_component(&component));
+                let compiled = match component.map() {
+                    Ok(bytes) => engine.precompile_component(&bytes).map_err(Error::Rejected),
+                    Err(error) => Err(Error::Failed(error.to_string())),
+                };
+                let _ = done.send(compiled);
             })
             .map_err(|error| Error::Failed(error.to_string()))?;
         match result.await {
-            Ok(compiled) => compiled.map_err(Error::Rejected),
+            Ok(compiled) => compiled,
             Err(_) => Err(Error::Failed("the compiler panicked".to_owned())),
         }
     }

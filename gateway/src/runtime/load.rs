@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
+use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 use wasmtime::Engine;
 use wasmtime::component::types::ComponentItem;
@@ -21,7 +21,7 @@ use super::compile::{self, CompileQueue};
 use super::engine::{Metering, TABLES_PER_SLOT};
 use super::host;
 use super::state::State;
-use crate::blob::{self, Blobs};
+use crate::blob::{self, Blobs, Spool};
 use crate::config;
 use crate::error::Code;
 use crate::model::Digest;
@@ -93,8 +93,13 @@ pub(super) struct Loader {
     compiler: CompileQueue,
     cache: Arc<Cache<Artifact, LoadError>>,
     blobs: Blobs,
+    /// Components that are fetched and not compiled yet, each in a file of up to `limits.module_bytes`.
+    fetches: Semaphore,
     metrics: Metrics,
 }
+
+/// Components that are fetched at once: one compiles, and the next ones are there when it has.
+const FETCHES_MAX: usize = 4;
 
 impl Loader {
     pub(super) fn open(
@@ -116,6 +121,7 @@ impl Loader {
             engine,
             linker,
             blobs,
+            fetches: Semaphore::new(FETCHES_MAX),
             metrics,
         })
     }
@@ -146,7 +152,7 @@ impl Loader {
 
     /// Compiles bytes that are about to be stored, keeps the code and maps it, so that
     /// the first call finds it ready.
-    pub(super) async fn compile(self: &Arc<Self>, digest: Digest, component: Bytes) -> Result<(), LoadError> {
+    pub(super) async fn compile(self: &Arc<Self>, digest: Digest, component: Spool) -> Result<(), LoadError> {
         let loader = Arc::clone(self);
         let load = async move {
             match loader.mapped(digest).await? {
@@ -181,6 +187,7 @@ impl Loader {
         let artifact = match self.mapped(digest).await? {
             Some(artifact) => artifact,
             None => {
+                let _turn = self.fetches.acquire().await.map_err(|error| LoadError::Failed(error.to_string()))?;
                 let component = self.blobs.get(digest).await.map_err(|error| self.blob_error(error))?;
                 self.compile_and_map(digest, component, trace).await?
             }
@@ -192,7 +199,7 @@ impl Loader {
     fn blob_error(&self, error: blob::Error) -> LoadError {
         match error {
             blob::Error::Integrity { expected, found } => {
-                self.metrics.security_alert(SecurityAlert::Integrity);
+                self.metrics.security_alert(SecurityAlert::Integrity, expected);
                 tracing::error!(%expected, %found, "stored bytes do not have their digest; refused");
                 LoadError::Integrity(expected)
             }
@@ -203,7 +210,7 @@ impl Loader {
     async fn compile_and_map(
         &self,
         digest: Digest,
-        component: Bytes,
+        component: Spool,
         trace: Option<&Sampled>,
     ) -> Result<Artifact, LoadError> {
         let started = Instant::now();
@@ -244,7 +251,7 @@ impl Loader {
             Ok(None) => Ok(None),
             // Both are gone from the disk by now; compiling again mends them.
             Err(error @ artifact::Error::Forged(_)) => {
-                self.metrics.security_alert(SecurityAlert::Artifact);
+                self.metrics.security_alert(SecurityAlert::Artifact, digest);
                 tracing::error!(%digest, %error, "a compiled artefact was tampered with; compiling again");
                 Ok(None)
             }

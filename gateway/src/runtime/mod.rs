@@ -28,7 +28,7 @@ use std::time::Duration;
 use tracing::Instrument as _;
 use wasmtime::component::ComponentExportIndex;
 
-use crate::blob::Blobs;
+use crate::blob::{Blobs, Spool};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::error::{Code, FieldError};
@@ -241,7 +241,7 @@ impl Runtime {
     ///
     /// # Errors
     /// `Rejected` when it is the component's fault.
-    pub async fn compile(&self, digest: Digest, component: bytes::Bytes) -> Result<(), LoadError> {
+    pub async fn compile(&self, digest: Digest, component: Spool) -> Result<(), LoadError> {
         self.loader.compile(digest, component).await
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns the parts, their bounds and the report of all that is wrong with them.
 //! Does not own what the component may be (`registry`). Invariant: no more of a
-//! body is kept than the bounds of its parts.
+//! body is kept than the bounds of its parts, and no module in memory.
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest as _, Multipart, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use bytes::{Bytes, BytesMut};
 
 use super::{refused, settings};
 use crate::api::Services;
 use crate::api::answer::json;
 use crate::api::authorize::AsAdmin;
 use crate::api::query::shortened;
+use crate::blob::{Spool, SpoolFolder};
 use crate::error::{Code, FieldError};
 use crate::http::Problem;
 use crate::http::body::{self, Bounds, Limited};
@@ -47,7 +47,7 @@ pub(in crate::api) async fn upload(
     // Before a byte of the body is read, and until the module is stored.
     let _turn = services.transfers.upload().await?;
     let multipart = multipart(request, module_bytes_max, timeout).await?;
-    let form = Form::read(multipart, module_bytes_max).await?;
+    let form = Form::read(multipart, services.blobs.spools(), module_bytes_max).await?;
     let upload = form.check(&caller.name).map_err(Problem::malformed)?;
     let (status, module) = match services.registry.upload(upload).await.map_err(refused)? {
         Uploaded::Created(module) => (StatusCode::CREATED, module),
@@ -95,7 +95,7 @@ fn broken(error: &MultipartError) -> Problem {
 /// The parts as they came.
 #[derive(Debug, Default)]
 struct Form {
-    module: Option<Bytes>,
+    module: Option<Spool>,
     /// The other parts, by name.
     texts: Vec<(&'static str, String)>,
     /// Parts that were there, whole or not.
@@ -104,7 +104,7 @@ struct Form {
 }
 
 impl Form {
-    async fn read(mut multipart: Multipart, module_bytes_max: u64) -> Result<Self, Problem> {
+    async fn read(mut multipart: Multipart, spools: &SpoolFolder, module_bytes_max: u64) -> Result<Self, Problem> {
         let mut form = Self::default();
         let mut parts = 0;
         while let Some(field) = multipart.next_field().await.map_err(|error| broken(&error))? {
@@ -114,7 +114,7 @@ impl Form {
             }
             let Some(name) = form.admit(field.name().unwrap_or_default()) else { continue };
             if name == "module" {
-                form.module = Some(module(field, module_bytes_max).await?);
+                form.module = Some(module(field, spools, module_bytes_max).await?);
             } else {
                 match text(name, field).await? {
                     Ok(text) => form.texts.push((name, text)),
@@ -141,8 +141,8 @@ impl Form {
     }
 
     fn check(mut self, created_by: &str) -> Result<Upload, Vec<FieldError>> {
-        let bytes = self.module.take();
-        self.require("module", bytes.as_ref().map(Bytes::is_empty));
+        let component = self.module.take();
+        self.require("module", component.as_ref().map(|component| component.size_bytes() == 0));
         let name = self.required("name").and_then(|text| self.checked("name", name(&text)));
         let version = self.required("version").and_then(|text| self.checked("version", version(&text)));
         let description = self.text("description").unwrap_or_default();
@@ -156,10 +156,10 @@ impl Form {
                 self.errors.push(FieldError::new(part, "not-supported", message));
             }
         }
-        match (bytes, name, version) {
-            (Some(bytes), Some(name), Some(version)) if self.errors.is_empty() => {
+        match (component, name, version) {
+            (Some(component), Some(name), Some(version)) if self.errors.is_empty() => {
                 let created_by = created_by.to_owned();
-                Ok(Upload { bytes, name, version, description, permissions, limits, created_by })
+                Ok(Upload { component, name, version, description, permissions, limits, created_by })
             }
             _ => Err(self.errors),
         }
@@ -221,16 +221,16 @@ fn version(text: &str) -> Result<semver::Version, (&'static str, String)> {
     parse_version(text).map_err(|message| ("invalid", message))
 }
 
-async fn module(mut field: Field<'_>, bytes_max: u64) -> Result<Bytes, Problem> {
-    let mut bytes = BytesMut::new();
+async fn module(mut field: Field<'_>, spools: &SpoolFolder, bytes_max: u64) -> Result<Spool, Problem> {
+    let mut writer = spools.create().await.map_err(Problem::internal)?;
     while let Some(chunk) = field.chunk().await.map_err(|error| broken(&error))? {
-        if (bytes.len() + chunk.len()) as u64 > bytes_max {
+        if writer.size_bytes().saturating_add(chunk.len() as u64) > bytes_max {
             let detail = format!("a module has at most {bytes_max} bytes");
             return Err(Problem::new(Code::TooLarge, detail).limit(bytes_max));
         }
-        bytes.extend_from_slice(&chunk);
+        writer = writer.write(&chunk).await.map_err(Problem::internal)?;
     }
-    Ok(bytes.freeze())
+    writer.finish().await.map_err(Problem::internal)
 }
 
 async fn text(part: &str, mut field: Field<'_>) -> Result<Result<String, FieldError>, Problem> {

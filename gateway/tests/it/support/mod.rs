@@ -8,6 +8,7 @@ pub mod otlp_receiver;
 pub mod process;
 pub mod property;
 pub mod raw;
+pub mod s3;
 
 pub use files::Files;
 pub use gateway::{Answer, TestGateway, guest};

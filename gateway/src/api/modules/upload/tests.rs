@@ -1,4 +1,7 @@
 use super::*;
+use crate::blob;
+use crate::clock::Clock;
+use crate::config::Blobs;
 use crate::model::Limits;
 
 const MODULE_BYTES_MAX: u64 = 100_000;
@@ -25,7 +28,11 @@ fn request(content_type: &str, body: impl Into<Body>) -> Request {
 
 async fn read(body: impl Into<Body>) -> Result<Form, Problem> {
     let multipart = multipart(request("multipart/form-data; boundary=X", body), MODULE_BYTES_MAX, TIMEOUT).await?;
-    Form::read(multipart, MODULE_BYTES_MAX).await
+    // Spooled files have no names, so the folder may go before them.
+    let folder = tempfile::tempdir().unwrap();
+    let config = Blobs::Folder { path: folder.path().join("blobs") };
+    let blobs = blob::Blobs::open(&config, folder.path(), Clock::system()).await.unwrap();
+    Form::read(multipart, blobs.spools(), MODULE_BYTES_MAX).await
 }
 
 async fn checked(parts: &[Vec<u8>]) -> Result<Upload, Vec<(String, String)>> {
@@ -48,7 +55,7 @@ fn pair(path: &str, code: &str) -> (String, String) {
 #[tokio::test]
 async fn the_required_parts_are_enough() {
     let upload = checked(&whole()).await.unwrap();
-    assert_eq!((&upload.bytes[..], upload.name.as_str()), (&b"\0asm"[..], "rules"));
+    assert_eq!((&upload.component.map().unwrap()[..], upload.name.as_str()), (&b"\0asm"[..], "rules"));
     assert_eq!((upload.version, upload.created_by.as_str()), (semver::Version::new(1, 2, 0), "admin"));
     assert_eq!((upload.description.as_str(), upload.limits), ("", Limits::default()));
     assert!(upload.permissions.is_empty());
@@ -65,7 +72,7 @@ async fn all_parts_are_read_in_any_order() {
         part("module", vec![b'\n'; 99_999]),
     ];
     let upload = checked(&parts).await.unwrap();
-    assert_eq!((upload.limits.fuel, upload.permissions.len(), upload.bytes.len()), (Some(7), 1, 99_999));
+    assert_eq!((upload.limits.fuel, upload.permissions.len(), upload.component.size_bytes()), (Some(7), 1, 99_999));
     assert_eq!(upload.description, "Prüft Bestellungen");
 }
 
