@@ -118,11 +118,9 @@ fn sections_of_later_versions_are_refused_and_not_ignored() {
             "SLUICE__DATABASES__ORDERS__URL: [databases]: this version of Sluice does not have the section `databases` yet"
         ]
     );
-    for (file, said) in [("[store]\nurl = \"postgres://ann:secret@h/d\"", "PostgreSQL")] {
-        let lines = report(file, &[]);
-        assert!(lines[0].contains("this version") && lines[0].contains(said), "{lines:?}");
-        assert!(!lines[0].contains("secret"), "{lines:?}");
-    }
+    let lines = report("[store]\nurl = \"postgres://ann:secret@h/d\"", &[]);
+    assert!(lines[0].contains("this version") && lines[0].contains("PostgreSQL"), "{lines:?}");
+    assert!(!lines[0].contains("secret"), "{lines:?}");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::api::Services;
 use crate::api::answer::json;
 use crate::api::authorize::AsAdmin;
 use crate::api::query::shortened;
-use crate::blob::{Spool, SpoolFolder};
+use crate::blob::{self, Spool, SpoolFolder};
 use crate::error::{Code, FieldError};
 use crate::http::Problem;
 use crate::http::body::{self, Bounds, Limited};
@@ -222,15 +222,39 @@ fn version(text: &str) -> Result<semver::Version, (&'static str, String)> {
 }
 
 async fn module(mut field: Field<'_>, spools: &SpoolFolder, bytes_max: u64) -> Result<Spool, Problem> {
-    let mut writer = spools.create().await.map_err(Problem::internal)?;
-    while let Some(chunk) = field.chunk().await.map_err(|error| broken(&error))? {
+    match spool(&mut field, spools, bytes_max).await {
+        Ok(component) => Ok(component),
+        Err(Unspooled::Refused(problem)) => Err(problem),
+        Err(Unspooled::Failed(error)) => {
+            // Nothing is wrong with the body, so its sender goes on and hears the answer only at the end.
+            while let Ok(Some(_)) = field.chunk().await {}
+            Err(Problem::internal(error))
+        }
+    }
+}
+
+/// Why a module is not on disk.
+enum Unspooled {
+    Refused(Problem),
+    Failed(blob::Error),
+}
+
+impl From<blob::Error> for Unspooled {
+    fn from(error: blob::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+async fn spool(field: &mut Field<'_>, spools: &SpoolFolder, bytes_max: u64) -> Result<Spool, Unspooled> {
+    let mut writer = spools.create().await?;
+    while let Some(chunk) = field.chunk().await.map_err(|error| Unspooled::Refused(broken(&error)))? {
         if writer.size_bytes().saturating_add(chunk.len() as u64) > bytes_max {
             let detail = format!("a module has at most {bytes_max} bytes");
-            return Err(Problem::new(Code::TooLarge, detail).limit(bytes_max));
+            return Err(Unspooled::Refused(Problem::new(Code::TooLarge, detail).limit(bytes_max)));
         }
-        writer = writer.write(&chunk).await.map_err(Problem::internal)?;
+        writer = writer.write(&chunk).await?;
     }
-    writer.finish().await.map_err(Problem::internal)
+    Ok(writer.finish().await?)
 }
 
 async fn text(part: &str, mut field: Field<'_>) -> Result<Result<String, FieldError>, Problem> {

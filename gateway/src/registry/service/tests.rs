@@ -111,9 +111,9 @@ impl Fixture {
     }
 }
 
-fn upload(name: &str, version: &str, bytes: Vec<u8>) -> Upload {
+fn upload(name: &str, version: &str, bytes: impl AsRef<[u8]>) -> Upload {
     Upload {
-        component: Spool::of(&bytes).expect("a spool"),
+        component: Spool::of(bytes.as_ref()).expect("a spool"),
         name: name.parse().expect("a name"),
         version: version.parse().expect("a version"),
         description: "a test's".to_owned(),

@@ -187,7 +187,7 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
         Fault::Refuses => return Err("refused".into()),
         Fault::None | Fault::HalfBodies(_) | Fault::WrongBytes => {}
     }
-    let response = state.service.call(request.map(s3s::Body::from)).await.map_err(|error| error.to_string())?;
+    let response = state.service.call(request.map(s3s::Body::from)).await.map_err(|error| format!("{error:?}"))?;
     let (head, body) = response.into_parts();
     let broken = is_object && head.status.is_success();
     let body = match fault {
@@ -208,8 +208,7 @@ impl State {
         let mut fault = self.fault.lock().unwrap();
         let taken = *fault;
         match taken {
-            Fault::Errors(0) => return Fault::None,
-            Fault::HalfBodies(0) => return Fault::None,
+            Fault::Errors(0) | Fault::HalfBodies(0) => return Fault::None,
             Fault::Errors(left) => *fault = Fault::Errors(left - 1),
             Fault::HalfBodies(left) if is_object => *fault = Fault::HalfBodies(left - 1),
             _ => {}

@@ -1,5 +1,4 @@
 use super::*;
-use crate::blob;
 use crate::clock::Clock;
 use crate::config::Blobs;
 use crate::model::Limits;
