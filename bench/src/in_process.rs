@@ -90,8 +90,10 @@ impl InProcess {
     /// Why nothing was run.
     pub async fn call(&self, guest: &Guest, input: &JsonText) -> Result<Execution> {
         let ready = self.runtime.prepare(&guest.module, "run", None).await?;
+        let started_at = Clock::system().now();
         let call = Call {
-            execution_id: ExecutionId::generate(),
+            execution_id: ExecutionId::starting(started_at),
+            started_at,
             module: Arc::clone(&guest.module),
             metrics: guest.metrics.clone(),
             function: "run".to_owned(),

@@ -108,7 +108,8 @@ impl Report {
             Status::Failed { errors } => format!("FAILED: {errors} requests failed"),
         };
         let quick = if self.quick { " (a quick run: no basis for a decision)" } else { "" };
-        let Machine { cpu, cores, memory_bytes, kernel } = &self.machine;
+        let Machine { cpu, cores, memory_bytes, kernel, kept_awake } = &self.machine;
+        let sleep = if *kept_awake { "idle cores kept awake" } else { "idle cores sleep" };
         let Versions { gateway, commit, wasmtime, hyper, wrk, rustc } = &self.versions;
         let commit = commit.as_ref().map_or_else(String::new, |commit| format!(" at {commit}"));
         let gibibytes = memory_bytes.div_ceil(1 << 30);
@@ -116,7 +117,7 @@ impl Report {
             "# Row {row}: {title}\n\n**{status}**{quick}: {headline}\n\n{table}\n\
              {method}\n\n\
              - Date: {date}\n\
-             - Machine: {cpu}, {cores} cores, {gibibytes} GiB, Linux {kernel}\n\
+             - Machine: {cpu}, {cores} cores, {gibibytes} GiB, Linux {kernel}, {sleep}\n\
              - Versions: {gateway}{commit}, wasmtime {wasmtime}, hyper {hyper}, {wrk}, {rustc}\n\
              - Command: `{command}`\n",
             row = self.row,

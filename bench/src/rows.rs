@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::machine::{Built, Cores, Machine, Versions};
+use crate::machine::{Awake, Built, Cores, Machine, Versions};
 use crate::options::Options;
 use crate::report::{Figures, Report, Status};
 use crate::server::Kind;
@@ -70,7 +70,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     ensure_wrk()?;
     let cores = Cores::choose()?;
     let (program, built) = gateway(options)?;
-    let (machine, versions) = (Machine::read()?, Versions::read(&program, built)?);
+    let awake = if options.let_cores_sleep { None } else { Awake::hold() };
+    let (machine, versions) = (Machine::read(awake.as_ref())?, Versions::read(&program, built)?);
     let gateway = Kind::Gateway { program };
     let mut code = ExitCode::SUCCESS;
     for row in rows {

@@ -159,7 +159,7 @@ mod tests {
 
     fn record() -> ExecutionRecord {
         ExecutionRecord {
-            execution_id: ExecutionId::generate(),
+            execution_id: ExecutionId::starting("2026-01-31T12:00:00Z".parse().unwrap()),
             module_id: ModuleId::generate(),
             module: "rules".parse().unwrap(),
             version: Version::new(1, 2, 0),

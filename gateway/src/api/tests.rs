@@ -14,7 +14,7 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::clock::Clock;
 use crate::http::auth::{KeyRing, generate_key};
-use crate::model::{Digest, ExecutionId, ExecutionRecord, Level, LogLine, Module, Role, Status};
+use crate::model::{Digest, ExecutionId, ExecutionRecord, JsonObject, Level, LogLine, Module, Role, Status};
 use crate::registry::fixtures::step_component;
 use crate::registry::{CompileError, Compiler, Parts};
 use crate::store::sqlite::SqliteStore;
@@ -111,10 +111,10 @@ impl Gateway {
             at: "2026-01-31T12:00:00Z".parse().unwrap(),
             level,
             message: "checked".to_owned(),
-            fields: serde_json::Map::new(),
+            fields: JsonObject::default(),
         };
         let record = ExecutionRecord {
-            execution_id: ExecutionId::generate(),
+            execution_id: ExecutionId::starting("2026-01-31T12:00:00Z".parse().unwrap()),
             module_id: module.id,
             module: module.name.clone(),
             version: module.version.clone(),
@@ -246,7 +246,7 @@ async fn executions_are_listed_without_lines_and_logs_have_them_by_level() {
 #[tokio::test]
 async fn what_is_unknown_or_malformed_in_a_path_is_not_found() {
     let gw = Gateway::start().await;
-    let unknown = ExecutionId::generate();
+    let unknown = ExecutionId::starting(jiff::Timestamp::now());
     for path in [
         "/api/v1/wasm/modules/nothing".to_owned(),
         "/api/v1/wasm/modules/No%20Name".to_owned(),

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use super::{ExecutionId, ModuleId, ModuleName};
+use super::{ExecutionId, JsonObject, ModuleId, ModuleName};
 
 /// How far an execution has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -99,7 +99,7 @@ pub struct LogLine {
     /// For people.
     pub message: String,
     /// What else is known.
-    pub fields: serde_json::Map<String, serde_json::Value>,
+    pub fields: JsonObject,
 }
 
 /// What is kept of one execution, and the answer of the log endpoint.

@@ -19,7 +19,7 @@ pub use execution::{ExecutionError, ExecutionRecord, Level, LogLine, Status};
 pub use id::{ExecutionId, ModuleId};
 #[cfg(test)]
 pub(crate) use json::any_json;
-pub use json::{JSON_DEPTH_MAX, JsonText, NotJson};
+pub use json::{JSON_DEPTH_MAX, JsonObject, JsonText, NotJson};
 pub use key::{Key, Role};
 pub use limits::{EffectiveLimits, LimitAboveCeiling, Limits, RESIDENT_MEMORY_BYTES};
 pub use module::{Module, ModuleKind, NOTE_PREFIX, Signature};

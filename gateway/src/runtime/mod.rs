@@ -25,6 +25,7 @@ pub use load::{Artifact, LoadError};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tracing::Instrument as _;
 use wasmtime::component::ComponentExportIndex;
 
@@ -58,6 +59,8 @@ struct Bounds {
 pub struct Call {
     /// The id that the caller made for it.
     pub execution_id: ExecutionId,
+    /// When it starts; the id begins with it.
+    pub started_at: Timestamp,
     /// What runs.
     pub module: Arc<Module>,
     /// The counters of the module.

@@ -13,7 +13,7 @@ use semver::Version;
 
 use super::{ExecutionFilter, Inserted, ModuleFilter, Page, PageRequest, Store};
 use crate::model::{
-    Digest, ExecutionError, ExecutionId, ExecutionRecord, Key, Level, Limits, LogLine, Module, ModuleId, ModuleKind,
+    Digest, ExecutionError, ExecutionId, ExecutionRecord, JsonObject, Key, Level, Limits, LogLine, Module, ModuleId, ModuleKind,
     Permission, PermissionKind, Role, Signature, Status,
 };
 
@@ -102,6 +102,11 @@ fn any_time() -> impl Strategy<Value = Timestamp> {
     micros.prop_map(|micros| Timestamp::from_microsecond(micros).expect("a time"))
 }
 
+/// Nothing has started before 1970.
+fn any_start() -> impl Strategy<Value = Timestamp> {
+    any_time().prop_map(|at| at.max(Timestamp::UNIX_EPOCH))
+}
+
 fn any_permission() -> impl Strategy<Value = Permission> {
     let kinds = [
         PermissionKind::HttpRead,
@@ -175,10 +180,10 @@ fn any_record() -> impl Strategy<Value = ExecutionRecord> {
     let count = || proptest::option::of(0..=i64::MAX as u64);
     let error = proptest::option::of((any::<String>(), any::<String>(), any::<String>()));
     let status = select(&Status::ALL[..]);
-    (any::<String>(), status, any_time(), (count(), count(), count()), error, vec(any_line(), 0..4), 0..9_u64).prop_map(
+    (any::<String>(), status, any_start(), (count(), count(), count()), error, vec(any_line(), 0..4), 0..9_u64).prop_map(
         |(function, status, started_at, (duration_us, fuel, memory_bytes), error, lines, lines_dropped)| {
             ExecutionRecord {
-                execution_id: ExecutionId::generate(),
+                execution_id: ExecutionId::starting(started_at),
                 module_id: ModuleId::generate(),
                 module: "none".parse().expect("a name"),
                 version: Version::new(0, 0, 0),
@@ -203,7 +208,7 @@ fn any_line() -> impl Strategy<Value = LogLine> {
         at,
         level,
         message,
-        fields: fields.into_iter().map(|(name, value)| (name, value.into())).collect(),
+        fields: JsonObject::of(&fields.into_iter().collect::<std::collections::BTreeMap<_, _>>()),
     })
 }
 
@@ -237,7 +242,7 @@ pub(crate) fn module(name: &str, version: &str) -> Module {
 
 pub(crate) fn record(module: &Module, status: Status) -> ExecutionRecord {
     ExecutionRecord {
-        execution_id: ExecutionId::generate(),
+        execution_id: ExecutionId::starting(Timestamp::UNIX_EPOCH),
         module_id: module.id,
         module: module.name.clone(),
         version: module.version.clone(),
@@ -254,7 +259,7 @@ pub(crate) fn record(module: &Module, status: Status) -> ExecutionRecord {
 }
 
 pub(crate) fn line(level: Level, message: &str) -> LogLine {
-    LogLine { at: Timestamp::UNIX_EPOCH, level, message: message.to_owned(), fields: serde_json::Map::new() }
+    LogLine { at: Timestamp::UNIX_EPOCH, level, message: message.to_owned(), fields: JsonObject::default() }
 }
 
 // --- Steps ---
@@ -508,7 +513,7 @@ pub(crate) async fn logs_are_narrowed_by_level_and_module(store: &dyn Store) {
     let second = PageRequest { page: 2, limit: 1 };
     let page = store.execution_logs(run.execution_id, None, Level::Debug, second).await.unwrap();
     assert_eq!(page, Some(Page { items: Vec::new(), total: 1 }));
-    assert_eq!(store.execution_logs(ExecutionId::generate(), None, Level::Debug, FIRST).await.unwrap(), None);
+    assert_eq!(store.execution_logs(ExecutionId::starting(Timestamp::UNIX_EPOCH), None, Level::Debug, FIRST).await.unwrap(), None);
 }
 
 pub(crate) async fn the_first_key_is_stored_once(store: &dyn Store) {

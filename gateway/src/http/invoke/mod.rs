@@ -141,10 +141,12 @@ async fn invoke(
         .map_err(|error| refused(plane, &revision, error))?;
     // From here on the slots bound what is held.
     drop(room);
-    let execution_id = ExecutionId::generate();
+    let started_at = plane.clock.now();
+    let execution_id = ExecutionId::starting(started_at);
     let trace = trace.map(|trace| trace.execute(&function, execution_id));
     let call = Call {
         execution_id,
+        started_at,
         module: Arc::clone(&revision.module),
         metrics: revision.metrics.clone(),
         function,

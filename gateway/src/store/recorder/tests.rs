@@ -124,7 +124,7 @@ async fn log_lines_are_bounded_in_bytes_and_silent_records_still_fit() {
     let mut long = record(&set.module, Status::Completed);
     long.lines = vec![line(Level::Info, &"x".repeat(6_000))];
     set.recorder.record(long.clone());
-    set.recorder.record(ExecutionRecord { execution_id: ExecutionId::generate(), ..long.clone() });
+    set.recorder.record(ExecutionRecord { execution_id: ExecutionId::starting(long.started_at), ..long.clone() });
     assert_eq!(set.recorder.dropped(), 1);
     set.recorder.record(record(&set.module, Status::Completed));
     assert_eq!(set.recorder.dropped(), 1);

@@ -39,9 +39,9 @@ const ALL: &str = select!("ORDER BY m.name, m.version_key DESC");
 /// Executions of one transaction: other writes wait for a tenth of a second at most.
 const EXECUTIONS_DELETED_MAX: usize = 10_000;
 
-/// Logs go with them.
 const DELETE_EXECUTIONS: &str = "\
-    DELETE FROM executions WHERE id IN (SELECT id FROM executions WHERE module_id = ?1 LIMIT ?2)";
+    DELETE FROM executions WHERE id IN (
+        SELECT e.id FROM executions AS e JOIN modules AS m ON m.number = e.module WHERE m.id = ?1 LIMIT ?2)";
 
 /// Permissions, executions and logs go with it.
 const DELETE: &str = "DELETE FROM modules WHERE id = ?1 RETURNING sha256";
