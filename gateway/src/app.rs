@@ -12,7 +12,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -134,8 +133,8 @@ impl App {
 
         let data_folder = DataFolder::open(&config.data_dir)?;
         let parts = Parts::open(&config).await?;
-        let first_key = admin_key::ensure(&*parts.store, &config.data_dir).await?;
-        let keys = Arc::new(ArcSwap::from_pointee(http::auth::KeyRing::new(parts.store.all_keys().await?)));
+        let first_key = admin_key::ensure(&*parts.store, &parts.clock, &config.data_dir).await?;
+        let keys = http::auth::Keys::new(parts.store.all_keys().await?, parts.clock.clone());
 
         let (recorder, service) = {
             let metrics = parts.metrics.clone();
@@ -222,7 +221,7 @@ impl Parts {
     async fn open(config: &Config) -> Result<Self, Error> {
         let clock = Clock::system();
         let metrics = Metrics::new();
-        let store = open_store(config, &clock).await?;
+        let store = open_store(config).await?;
         store.end_interrupted(&interrupted()).await?;
         let blobs = Blobs::open(&config.blobs).await?;
         let runtime = Arc::new(Runtime::open(config, blobs.clone(), metrics.clone(), clock.clone())?);
@@ -272,9 +271,9 @@ impl Parts {
     }
 }
 
-async fn open_store(config: &Config, clock: &Clock) -> Result<SharedStore, Error> {
+async fn open_store(config: &Config) -> Result<SharedStore, Error> {
     match &config.store {
-        config::Store::Sqlite { path } => Ok(Arc::new(SqliteStore::open(path, clock.clone()).await?)),
+        config::Store::Sqlite { path } => Ok(Arc::new(SqliteStore::open(path).await?)),
     }
 }
 

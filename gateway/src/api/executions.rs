@@ -84,6 +84,7 @@ fn list_query(uri: &Uri) -> Result<(Option<ExecutionFilter>, PageRequest), Probl
     let mut query = Query::of(uri, &["module_id", "status", "job", "from", "to", "page", "limit"]);
     let filter = ExecutionFilter {
         module_id: query.take("module_id", module_id),
+        visible: None,
         status: query.take("status", |text| {
             Status::parse(text).ok_or_else(|| "is running, completed, invalid, failed or canceled".to_owned())
         }),

@@ -17,10 +17,12 @@ pub mod service;
 
 mod activity;
 mod connection;
+mod peer;
 mod router;
 mod socket;
 
 pub use connection::Service;
-pub use problem::Problem;
+pub use peer::Peer;
+pub use problem::{Problem, Suspect};
 pub use request_id::RequestId;
 pub use response::Body;

@@ -58,3 +58,13 @@ id! {
     /// One execution of one function.
     ExecutionId
 }
+
+id! {
+    /// One API key.
+    KeyId
+}
+
+id! {
+    /// One row of the audit.
+    AuditId
+}

@@ -48,7 +48,7 @@ pub(in crate::api) async fn upload(
     let _turn = services.transfers.upload().await?;
     let multipart = multipart(request, module_bytes_max, timeout).await?;
     let form = Form::read(multipart, module_bytes_max).await?;
-    let upload = form.check(&caller.name).map_err(Problem::malformed)?;
+    let upload = form.check(caller.name()).map_err(Problem::malformed)?;
     let (status, module) = match services.registry.upload(upload).await.map_err(refused)? {
         Uploaded::Created(module) => (StatusCode::CREATED, module),
         Uploaded::Existed(module) => (StatusCode::OK, module),

@@ -22,7 +22,7 @@ struct Set {
 
 async fn set(config: Config) -> Set {
     let folder = TempDir::new().unwrap();
-    let store = Arc::new(SqliteStore::open(&folder.path().join("sluice.db"), Clock::system()).await.unwrap());
+    let store = Arc::new(SqliteStore::open(&folder.path().join("sluice.db")).await.unwrap());
     let module = module("a", "1.0.0");
     store.insert_module(&module).await.unwrap();
     let told = Arc::new(Mutex::new(Vec::new()));
