@@ -5,8 +5,11 @@
 //! it is killed.
 
 mod admin_key;
+mod background;
 mod compiler;
 mod data_folder;
+mod key_use;
+mod retention;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use self::background::Background;
 use self::data_folder::DataFolder;
 
 use crate::api;
@@ -25,12 +29,14 @@ use crate::blob::{self, Blobs};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::error::Code;
-use crate::http::service::Handler;
+use crate::http::rate_limit::RateLimits;
+use crate::http::service::{Door, Handler};
 use crate::http::{self, invoke, listener};
 use crate::model::ExecutionError;
 use crate::registry::{self, Registry};
 use crate::runtime::{self, Runtime};
 use crate::store::recorder::{self, Recorder};
+use crate::store::refusals::{self, Refusals};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, SharedStore};
 use crate::telemetry::{self, Metrics, Sampler};
@@ -100,6 +106,7 @@ pub struct App {
     server: JoinHandle<listener::Report>,
     recording: JoinHandle<()>,
     stop_recording: watch::Sender<bool>,
+    background: Background,
     requests: TaskTracker,
     detached: invoke::Detached,
     drain: Duration,
@@ -152,9 +159,11 @@ impl App {
         let config = Arc::new(config);
         let (stop, stopping) = watch::channel(false);
         let readiness = api::Readiness::default();
+        let mut background = Background::default();
+        let door = parts.door(&config, &keys, &mut background);
         let control = api::router(parts.services(keys, Arc::clone(&config), readiness.clone()));
         let drain = Duration::from_millis(config.server.drain_ms);
-        let handler = Handler::new(plane, control, parts.metrics.clone(), config.server.head_bytes);
+        let handler = Handler::new(plane, control, door);
         let server = tokio::spawn(listener::serve(socket, handler, (&config.server).into(), told(stopping)));
         tracing::info!(%address, data = %config.data_dir.display(), "serving");
         Ok(Self {
@@ -165,6 +174,7 @@ impl App {
             server,
             recording,
             stop_recording,
+            background,
             requests,
             detached,
             drain,
@@ -199,6 +209,7 @@ impl App {
         let cut = connections + self.detached.drain(deadline).await;
         let _ = self.stop_recording.send(true);
         let _ = self.recording.await;
+        self.background.stop().await;
         self.store.close().await;
         self.blobs.release();
         self.data_folder.release();
@@ -257,11 +268,29 @@ impl Parts {
         }
     }
 
+    /// The door, and the tasks that work behind it: what is refused, what is used, what is old.
+    fn door(&self, config: &Config, keys: &http::auth::SharedKeys, background: &mut Background) -> Door {
+        let (refusals, service) =
+            Refusals::new(refusals::Config::default(), Arc::clone(&self.store), self.clock.clone());
+        background.spawn(|told| service.run(told));
+        let uses = key_use::Service::new(Arc::clone(keys), Arc::clone(&self.store));
+        background.spawn(|told| uses.run(told));
+        let sweeper = retention::Sweeper::new(config.retention, Arc::clone(&self.store), self.clock.clone());
+        background.spawn(|told| sweeper.run(told));
+        Door {
+            metrics: self.metrics.clone(),
+            head_bytes: config.server.head_bytes,
+            rate_limits: RateLimits::new(config.rate_limits),
+            refusals,
+        }
+    }
+
     fn services(&self, keys: http::auth::SharedKeys, config: Arc<Config>, readiness: api::Readiness) -> api::Services {
         api::Services {
             registry: Arc::clone(&self.registry),
             store: Arc::clone(&self.store),
             blobs: self.blobs.clone(),
+            clock: self.clock.clone(),
             keys,
             metrics: self.metrics.clone(),
             config,

@@ -67,6 +67,7 @@ impl Gateway {
             registry,
             store: Arc::clone(&store),
             blobs,
+            clock,
             keys,
             metrics,
             config: Arc::new(config),

@@ -95,8 +95,20 @@ impl Keys {
         self.ring.load().authenticate(headers, self.clock.now())
     }
 
-    /// Takes over what `read` finds in the store. To be called after each change, here or by
-    /// another gateway; a call that is cancelled has changed all or nothing.
+    /// Lets a key in that was stored.
+    pub async fn add(&self, key: &Key) {
+        let _changing = self.changing.lock().await;
+        self.ring.store(Arc::new(self.ring.load().with(key)));
+    }
+
+    /// Lets a key in no more that was deleted.
+    pub async fn forget(&self, id: KeyId) {
+        let _changing = self.changing.lock().await;
+        self.ring.store(Arc::new(self.ring.load().without(id)));
+    }
+
+    /// Takes over what `read` finds in the store: for changes that another gateway made. A call
+    /// that is cancelled has changed all or nothing.
     ///
     /// # Errors
     /// Those of `read`; the keys then stay as they were.

@@ -11,6 +11,7 @@ pub mod body;
 pub mod invoke;
 pub mod listener;
 pub mod problem;
+pub mod rate_limit;
 pub mod request_id;
 pub mod response;
 pub mod service;

@@ -87,6 +87,13 @@ impl AuditEntry {
         }
     }
 
+    /// The same, refused.
+    #[must_use]
+    pub fn refused(mut self) -> Self {
+        self.outcome = AuditOutcome::Refused;
+        self
+    }
+
     /// With one more detail.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {

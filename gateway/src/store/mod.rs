@@ -6,6 +6,7 @@
 //! `Ok` for survives `kill -9`.
 
 pub mod recorder;
+pub mod refusals;
 pub mod sqlite;
 
 mod audit;

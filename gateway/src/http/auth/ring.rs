@@ -24,10 +24,10 @@ const PREFIX_LENGTH: usize = 12;
 type Prefix = [u8; PREFIX_LENGTH];
 
 /// All keys, expired ones too. Immutable but for the times of their use.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct KeyRing(HashMap<Prefix, Entry>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Entry {
     hash: [u8; 32],
     caller: Caller,
@@ -45,12 +45,24 @@ impl KeyRing {
     #[must_use]
     pub fn renewed(&self, keys: Vec<Key>) -> Self {
         let known: HashMap<KeyId, &Caller> = self.callers().map(|caller| (caller.id(), caller)).collect();
-        let entries = keys.into_iter().filter_map(|key| {
-            let prefix = Prefix::try_from(key.prefix.as_bytes()).ok()?;
-            let caller = Caller::new(&key, known.get(&key.id).copied());
-            Some((prefix, Entry { hash: key.hash, caller }))
-        });
-        Self(entries.collect())
+        Self(keys.iter().filter_map(|key| entry(key, known.get(&key.id).copied())).collect())
+    }
+
+    /// This ring with one more key.
+    #[must_use]
+    pub fn with(&self, key: &Key) -> Self {
+        let mut next = self.clone();
+        let known = self.callers().find(|caller| caller.id() == key.id);
+        next.0.extend(entry(key, known));
+        next
+    }
+
+    /// This ring without one key.
+    #[must_use]
+    pub fn without(&self, id: KeyId) -> Self {
+        let mut next = self.clone();
+        next.0.retain(|_, entry| entry.caller.id() != id);
+        next
     }
 
     /// Who sent a request with these headers at `now`, which becomes the key's last use.
@@ -73,6 +85,11 @@ impl KeyRing {
     pub(super) fn callers(&self) -> impl Iterator<Item = &Caller> {
         self.0.values().map(|entry| &entry.caller)
     }
+}
+
+fn entry(key: &Key, known: Option<&Caller>) -> Option<(Prefix, Entry)> {
+    let prefix = Prefix::try_from(key.prefix.as_bytes()).ok()?;
+    Some((prefix, Entry { hash: key.hash, caller: Caller::new(key, known) }))
 }
 
 fn bearer(headers: &HeaderMap) -> Result<&[u8], Error> {

@@ -4,7 +4,6 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::clock::Clock;
 use crate::model::{ExecutionId, Level, Module, Status};
 use crate::store::contract::{line, module, record};
 use crate::store::sqlite::SqliteStore;
