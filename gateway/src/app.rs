@@ -141,7 +141,7 @@ impl App {
         let data_folder = DataFolder::open(&config.data_dir)?;
         let parts = Parts::open(&config).await?;
         let first_key = admin_key::ensure(&*parts.store, &parts.clock, &config.data_dir).await?;
-        let keys = http::auth::Keys::new(parts.store.all_keys().await?, parts.clock.clone());
+        let keys = http::auth::Keys::new(&parts.store.all_keys().await?, parts.clock.clone());
 
         let (recorder, service) = {
             let metrics = parts.metrics.clone();

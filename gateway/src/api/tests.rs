@@ -61,7 +61,7 @@ impl Gateway {
         let registry = Registry::open(parts).await.unwrap();
         let (admin, admin_key) = generate_key(NewKey::unrestricted("admin", Role::Admin), clock.now()).unwrap();
         let (viewer, viewer_key) = generate_key(NewKey::unrestricted("viewer", Role::Viewer), clock.now()).unwrap();
-        let keys = Keys::new(vec![admin_key, viewer_key], clock.clone());
+        let keys = Keys::new(&[admin_key, viewer_key], clock.clone());
         let readiness = Readiness::default();
         let services = Services {
             registry,

@@ -47,7 +47,7 @@ impl Sweeper {
                 match self.sweep().await {
                     Ok(swept) if swept == Swept::default() => {}
                     Ok(Swept { executions, audit }) => {
-                        tracing::info!(executions, audit, "swept what was over its retention")
+                        tracing::info!(executions, audit, "swept what was over its retention");
                     }
                     Err(error) => {
                         let error: &(dyn std::error::Error + 'static) = &error;
@@ -128,7 +128,9 @@ mod tests {
     use crate::model::{AuditEntry, ExecutionRecord, Module, Status, action};
     use crate::store::contract::{module, record};
     use crate::store::sqlite::SqliteStore;
-    use crate::store::{AuditFilter, ExecutionFilter, PageRequest, Store as _};
+    use crate::store::{
+        Audit as _, AuditFilter, ExecutionFilter, Executions as _, Modules as _, PageRequest, Store as _,
+    };
 
     const FIRST: PageRequest = PageRequest { page: 1, limit: 200 };
 
@@ -146,11 +148,11 @@ mod tests {
             let store = Arc::new(SqliteStore::open(&folder.path().join("sluice.db")).await.unwrap());
             let (clock, hand) = Clock::manual("2026-01-01T00:00:00Z".parse().unwrap());
             let module = module("a", "1.0.0");
-            crate::store::Modules::insert_module(&*store, &module).await.unwrap();
+            store.insert_module(&module).await.unwrap();
             Self { store, module, clock, hand, _folder: folder }
         }
 
-        /// Executions that start now, an hour apart.
+        /// Executions that start now, a millisecond apart.
         async fn execute(&self, count: usize) {
             let records: Vec<_> = (0..count)
                 .map(|_| {
@@ -159,12 +161,10 @@ mod tests {
                     ExecutionRecord { started_at, ..record(&self.module, Status::Completed) }
                 })
                 .collect();
-            use crate::store::Executions as _;
             self.store.record_executions(Arc::from(records)).await.unwrap();
         }
 
         async fn executions(&self) -> u64 {
-            use crate::store::Executions as _;
             self.store.list_executions(&ExecutionFilter::default(), FIRST).await.unwrap().total
         }
 
@@ -198,7 +198,6 @@ mod tests {
         kept.execute(100).await;
         let sweeper = kept.sweeper(config::Retention { executions_max: Some(100), ..nothing() });
         assert_eq!(sweeper.sweep().await.unwrap(), Swept { executions: 2900, audit: 0 });
-        use crate::store::Executions as _;
         let left = kept.store.list_executions(&ExecutionFilter::default(), FIRST).await.unwrap();
         assert_eq!(left.total, 100);
         assert!(left.items.iter().all(|record| record.started_at >= newest));
@@ -207,7 +206,6 @@ mod tests {
 
     #[tokio::test]
     async fn the_audit_goes_by_age_and_nothing_goes_that_is_to_stay() {
-        use crate::store::Audit as _;
         let kept = Kept::new().await;
         kept.execute(10).await;
         let rows: Vec<_> = (0..300).map(|_| AuditEntry::by_gateway(kept.clock.now(), action::REQUEST, "/")).collect();

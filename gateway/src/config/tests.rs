@@ -352,7 +352,8 @@ fn a_rate_limit_is_a_table_of_two_numbers_in_the_file_and_in_a_variable() {
 fn retention_has_defaults_and_can_be_off() {
     use super::Retention;
     assert_eq!(load("", &[]).unwrap().retention, Retention::default());
-    let file = "[store]\nretention_executions_days = \"off\"\nretention_executions_max = \"off\"\nretention_audit_days = 7";
+    let file =
+        "[store]\nretention_executions_days = \"off\"\nretention_executions_max = \"off\"\nretention_audit_days = 7";
     let expected = Retention { executions_days: None, executions_max: None, audit_days: Some(7) };
     assert_eq!(load(file, &[]).unwrap().retention, expected);
 }

@@ -85,7 +85,7 @@ pub struct Keys {
 impl Keys {
     /// The keys that a store has; `clock` tells when one has expired.
     #[must_use]
-    pub fn new(keys: Vec<Key>, clock: Clock) -> SharedKeys {
+    pub fn new(keys: &[Key], clock: Clock) -> SharedKeys {
         let ring = ArcSwap::from_pointee(KeyRing::new(keys));
         Arc::new(Self { ring, clock, changing: tokio::sync::Mutex::default() })
     }
@@ -114,7 +114,7 @@ impl Keys {
     /// Those of `read`; the keys then stay as they were.
     pub async fn refresh<E>(&self, read: impl Future<Output = Result<Vec<Key>, E>>) -> Result<(), E> {
         let _changing = self.changing.lock().await;
-        let next = self.ring.load().renewed(read.await?);
+        let next = self.ring.load().renewed(&read.await?);
         self.ring.store(Arc::new(next));
         Ok(())
     }

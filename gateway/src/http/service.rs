@@ -116,6 +116,7 @@ where
 }
 
 /// What a refused request was.
+#[derive(Clone, Copy)]
 struct Asked<'a> {
     method: &'a Method,
     path: &'a str,

@@ -136,7 +136,7 @@ impl Refusals {
         let tally = if is_full { &mut pending.others } else { pending.groups.entry(group).or_default() };
         if tally.first.is_none() {
             let entry = entry(&self.0.clock);
-            tally.first = Some(if is_full { anonymous(entry) } else { entry });
+            tally.first = Some(if is_full { anonymous(&entry) } else { entry });
         }
         tally.count = tally.count.saturating_add(1);
         drop(pending);
@@ -145,7 +145,7 @@ impl Refusals {
 }
 
 /// A row that stands for many: of whom and what is not said.
-fn anonymous(entry: AuditEntry) -> AuditEntry {
+fn anonymous(entry: &AuditEntry) -> AuditEntry {
     AuditEntry::by_gateway(entry.at, action::REQUEST, "various").refused().with("code", "various")
 }
 
@@ -246,7 +246,7 @@ mod tests {
     async fn kept() -> Kept {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(SqliteStore::open(&folder.path().join("sluice.db")).await.unwrap());
-        let config = Config { first_after: Duration::ZERO, window: Duration::from_secs(3600) };
+        let config = Config { first_after: Duration::ZERO, window: Duration::from_hours(1) };
         let (refusals, service) = Refusals::new(config, Arc::clone(&store) as SharedStore, Clock::system());
         Kept { refusals, service: Some(service), store, _folder: folder }
     }

@@ -27,7 +27,10 @@ async fn refusals(gw: &TestGateway, count: usize) -> Vec<Value> {
 async fn every_change_leaves_a_row_that_says_who_what_and_from_where() {
     let gw = TestGateway::start().await;
     let first = &rows(&gw, "").await[0];
-    assert_eq!((&first["action"], &first["actor"], &first["address"]), (&json!("key.create"), &json!(null), &json!(null)));
+    assert_eq!(
+        (&first["action"], &first["actor"], &first["address"]),
+        (&json!("key.create"), &json!(null), &json!(null))
+    );
 
     let uploaded = gw.upload("echo", "1.0.0", echo("a")).await.expect_status(201);
     let id = uploaded.json()["id"].clone();

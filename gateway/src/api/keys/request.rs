@@ -14,7 +14,8 @@ const MEMBERS: [&str; 5] = ["name", "role", "expires_at", "modules", "jobs"];
 
 /// Decodes a key that is asked for at `now`.
 pub(super) fn new_key(members: Map<String, Value>, now: Timestamp) -> Result<NewKey, Vec<FieldError>> {
-    let mut errors: Vec<_> = members.keys().filter(|name| !MEMBERS.contains(&name.as_str())).map(unknown).collect();
+    let mut errors: Vec<_> =
+        members.keys().filter(|name| !MEMBERS.contains(&name.as_str())).map(|name| unknown(name)).collect();
     let mut read = Reader { members, errors: &mut errors };
     let name = read.required("name", name);
     let role = read.required("role", role);
@@ -73,7 +74,7 @@ impl Reader<'_> {
     }
 }
 
-fn unknown(name: &String) -> FieldError {
+fn unknown(name: &str) -> FieldError {
     // RFC 6901's escapes.
     let name = shortened(name).replace('~', "~0").replace('/', "~1");
     let message = format!("there is no such member; there are {}", MEMBERS.join(", "));

@@ -37,13 +37,13 @@ impl KeyRing {
     /// The ring of `keys`. One whose prefix has another length than ours matches
     /// nothing, so it is left out.
     #[must_use]
-    pub fn new(keys: Vec<Key>) -> Self {
+    pub fn new(keys: &[Key]) -> Self {
         Self::default().renewed(keys)
     }
 
     /// The ring of `keys`; those that are in this one too keep their uses.
     #[must_use]
-    pub fn renewed(&self, keys: Vec<Key>) -> Self {
+    pub fn renewed(&self, keys: &[Key]) -> Self {
         let known: HashMap<KeyId, &Caller> = self.callers().map(|caller| (caller.id(), caller)).collect();
         Self(keys.iter().filter_map(|key| entry(key, known.get(&key.id).copied())).collect())
     }

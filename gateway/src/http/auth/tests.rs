@@ -30,7 +30,7 @@ fn a_generated_key_is_recognised_with_its_name_and_role() {
     assert_eq!(text.len(), "sk_".len() + 43);
     assert!(!format!("{key:?}").contains(&text));
     let id = key.id;
-    let ring = KeyRing::new(vec![other, key]);
+    let ring = KeyRing::new(&[other, key]);
     for headers in [bearer(&text), with(&[&format!("bearer  {text} ")])] {
         let caller = ring.authenticate(&headers, NOW).unwrap();
         assert_eq!((&**caller.name(), caller.role(), caller.id()), ("ci", Role::Invoker, id));
@@ -43,7 +43,7 @@ fn a_key_with_a_known_prefix_and_another_secret_is_as_unknown_to_its_sender_as_a
     let (text, key) = generated("ci", Role::Invoker);
     let last = if text.ends_with('A') { 'B' } else { 'A' };
     let forged = format!("{}{last}", &text[..text.len() - 1]);
-    let error = KeyRing::new(vec![key]).authenticate(&bearer(&forged), NOW).unwrap_err();
+    let error = KeyRing::new(&[key]).authenticate(&bearer(&forged), NOW).unwrap_err();
     assert_eq!(error, Error::WrongSecret { name: "ci".into() });
     assert_eq!(error.to_string(), Error::Unknown.to_string());
     let problem = Problem::from(error);
@@ -54,7 +54,7 @@ fn a_key_with_a_known_prefix_and_another_secret_is_as_unknown_to_its_sender_as_a
 #[test]
 fn what_is_no_bearer_key_is_told_from_an_unknown_key() {
     let (text, key) = generated("ci", Role::Admin);
-    let ring = KeyRing::new(vec![key]);
+    let ring = KeyRing::new(&[key]);
     let header = format!("Bearer {text}");
     assert_eq!(ring.authenticate(&HeaderMap::new(), NOW), Err(Error::Missing));
     for headers in [
@@ -74,7 +74,7 @@ fn what_is_no_bearer_key_is_told_from_an_unknown_key() {
 #[test]
 fn a_role_may_what_the_lower_ones_may() {
     let (text, key) = generated("ci", Role::Invoker);
-    let caller = KeyRing::new(vec![key]).authenticate(&bearer(&text), NOW).unwrap();
+    let caller = KeyRing::new(&[key]).authenticate(&bearer(&text), NOW).unwrap();
     assert_eq!(caller.require(Role::Viewer), Ok(()));
     assert_eq!(caller.require(Role::Invoker), Ok(()));
     let refused = caller.require(Role::Admin).unwrap_err();
@@ -88,7 +88,7 @@ fn a_key_is_over_from_the_instant_of_its_end() {
     let wanted = NewKey { expires_at: Some(at(10)), ..NewKey::unrestricted("ci", Role::Viewer) };
     let (text, key) = generate_key(wanted, NOW).unwrap();
     let (clock, hand) = Clock::manual(at(9));
-    let keys = Keys::new(vec![key], clock);
+    let keys = Keys::new(&[key], clock);
     keys.authenticate(&bearer(&text)).unwrap();
     hand.advance_ms(999);
     keys.authenticate(&bearer(&text)).unwrap();
@@ -102,7 +102,7 @@ fn a_restricted_key_sees_what_its_globs_match() {
     let wanted =
         NewKey { modules: globs("order-*"), jobs: globs("nightly"), ..NewKey::unrestricted("ci", Role::Viewer) };
     let (text, key) = generate_key(wanted, NOW).unwrap();
-    let caller = KeyRing::new(vec![key]).authenticate(&bearer(&text), NOW).unwrap();
+    let caller = KeyRing::new(&[key]).authenticate(&bearer(&text), NOW).unwrap();
     assert!(!caller.sees_all_modules());
     assert!(caller.sees_module("order-rules") && !caller.sees_module("tax"));
     assert!(caller.sees_job("nightly") && !caller.sees_job("order-rules"));
@@ -112,7 +112,7 @@ fn a_restricted_key_sees_what_its_globs_match() {
 async fn a_key_stops_and_starts_with_the_list_that_was_read_last() {
     let (text, key) = generated("ci", Role::Viewer);
     let (other_text, other) = generated("other", Role::Viewer);
-    let keys = Keys::new(vec![key.clone()], Clock::system());
+    let keys = Keys::new(std::slice::from_ref(&key), Clock::system());
     keys.refresh(async { Ok::<_, Error>(vec![other]) }).await.unwrap();
     assert_eq!(keys.authenticate(&bearer(&text)), Err(Error::Unknown));
     keys.authenticate(&bearer(&other_text)).unwrap();
@@ -126,7 +126,7 @@ async fn uses_are_taken_once_and_outlive_a_change_of_keys() {
     let (text, key) = generated("ci", Role::Viewer);
     let (clock, hand) = Clock::manual(at(100));
     let id = key.id;
-    let keys = Keys::new(vec![key.clone()], clock);
+    let keys = Keys::new(std::slice::from_ref(&key), clock);
     assert_eq!((keys.last_used(id), keys.take_uses()), (None, vec![]));
     keys.authenticate(&bearer(&text)).unwrap();
     hand.advance_ms(999);
@@ -167,7 +167,7 @@ proptest! {
             }
             Some(key) => Ok(key.id),
         };
-        let found = KeyRing::new(keys).authenticate(&bearer(&asked), at(now)).map(|caller| caller.id());
+        let found = KeyRing::new(&keys).authenticate(&bearer(&asked), at(now)).map(|caller| caller.id());
         prop_assert_eq!(found, naive);
     }
 }

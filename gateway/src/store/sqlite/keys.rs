@@ -78,8 +78,8 @@ impl Keys for SqliteStore {
     async fn record_key_use(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), Error> {
         let uses = uses.to_vec();
         self.write("storing the use of keys", Durability::ProcessDeath, move |tx| {
-            let mut used = tx.prepare_cached(USED)?;
-            uses.into_iter().try_for_each(|(id, at)| used.execute(params![Id(id), Micros(at)]).map(|_| ()))
+            let mut statement = tx.prepare_cached(USED)?;
+            uses.into_iter().try_for_each(|(id, at)| statement.execute(params![Id(id), Micros(at)]).map(|_| ()))
         })
         .await
     }
