@@ -5,20 +5,23 @@
 //! it is killed.
 
 mod admin_key;
+mod background;
 mod compiler;
 mod data_folder;
+mod key_use;
+mod retention;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use self::background::Background;
 use self::data_folder::DataFolder;
 
 use crate::api;
@@ -26,12 +29,14 @@ use crate::blob::{self, Blobs};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::error::Code;
-use crate::http::service::Handler;
+use crate::http::rate_limit::RateLimits;
+use crate::http::service::{Door, Handler};
 use crate::http::{self, invoke, listener};
 use crate::model::ExecutionError;
 use crate::registry::{self, Registry};
 use crate::runtime::{self, Runtime};
 use crate::store::recorder::{self, Recorder};
+use crate::store::refusals::{self, Refusals};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, SharedStore};
 use crate::telemetry::{self, Metrics, Sampler};
@@ -101,6 +106,7 @@ pub struct App {
     server: JoinHandle<listener::Report>,
     recording: JoinHandle<()>,
     stop_recording: watch::Sender<bool>,
+    background: Background,
     requests: TaskTracker,
     detached: invoke::Detached,
     drain: Duration,
@@ -134,8 +140,8 @@ impl App {
 
         let data_folder = DataFolder::open(&config.data_dir)?;
         let parts = Parts::open(&config).await?;
-        let first_key = admin_key::ensure(&*parts.store, &config.data_dir).await?;
-        let keys = Arc::new(ArcSwap::from_pointee(http::auth::KeyRing::new(parts.store.all_keys().await?)));
+        let first_key = admin_key::ensure(&*parts.store, &parts.clock, &config.data_dir).await?;
+        let keys = http::auth::Keys::new(&parts.store.all_keys().await?, parts.clock.clone());
 
         let (recorder, service) = {
             let metrics = parts.metrics.clone();
@@ -153,9 +159,11 @@ impl App {
         let config = Arc::new(config);
         let (stop, stopping) = watch::channel(false);
         let readiness = api::Readiness::default();
+        let mut background = Background::default();
+        let door = parts.door(&config, &keys, &mut background);
         let control = api::router(parts.services(keys, Arc::clone(&config), readiness.clone()));
         let drain = Duration::from_millis(config.server.drain_ms);
-        let handler = Handler::new(plane, control, parts.metrics.clone(), config.server.head_bytes);
+        let handler = Handler::new(plane, control, door);
         let server = tokio::spawn(listener::serve(socket, handler, (&config.server).into(), told(stopping)));
         tracing::info!(%address, data = %config.data_dir.display(), "serving");
         Ok(Self {
@@ -166,6 +174,7 @@ impl App {
             server,
             recording,
             stop_recording,
+            background,
             requests,
             detached,
             drain,
@@ -200,6 +209,7 @@ impl App {
         let cut = connections + self.detached.drain(deadline).await;
         let _ = self.stop_recording.send(true);
         let _ = self.recording.await;
+        self.background.stop().await;
         self.store.close().await;
         self.blobs.release();
         self.data_folder.release();
@@ -222,7 +232,7 @@ impl Parts {
     async fn open(config: &Config) -> Result<Self, Error> {
         let clock = Clock::system();
         let metrics = Metrics::new();
-        let store = open_store(config, &clock).await?;
+        let store = open_store(config).await?;
         store.end_interrupted(&interrupted()).await?;
         let blobs = Blobs::open(&config.blobs).await?;
         let runtime = Arc::new(Runtime::open(config, blobs.clone(), metrics.clone(), clock.clone())?);
@@ -258,11 +268,29 @@ impl Parts {
         }
     }
 
+    /// The door, and the tasks that work behind it: what is refused, what is used, what is old.
+    fn door(&self, config: &Config, keys: &http::auth::SharedKeys, background: &mut Background) -> Door {
+        let (refusals, service) =
+            Refusals::new(refusals::Config::default(), Arc::clone(&self.store), self.clock.clone());
+        background.spawn(|told| service.run(told));
+        let uses = key_use::Service::new(Arc::clone(keys), Arc::clone(&self.store));
+        background.spawn(|told| uses.run(told));
+        let sweeper = retention::Sweeper::new(config.retention, Arc::clone(&self.store), self.clock.clone());
+        background.spawn(|told| sweeper.run(told));
+        Door {
+            metrics: self.metrics.clone(),
+            head_bytes: config.server.head_bytes,
+            rate_limits: RateLimits::new(config.rate_limits),
+            refusals,
+        }
+    }
+
     fn services(&self, keys: http::auth::SharedKeys, config: Arc<Config>, readiness: api::Readiness) -> api::Services {
         api::Services {
             registry: Arc::clone(&self.registry),
             store: Arc::clone(&self.store),
             blobs: self.blobs.clone(),
+            clock: self.clock.clone(),
             keys,
             metrics: self.metrics.clone(),
             config,
@@ -272,9 +300,9 @@ impl Parts {
     }
 }
 
-async fn open_store(config: &Config, clock: &Clock) -> Result<SharedStore, Error> {
+async fn open_store(config: &Config) -> Result<SharedStore, Error> {
     match &config.store {
-        config::Store::Sqlite { path } => Ok(Arc::new(SqliteStore::open(path, clock.clone()).await?)),
+        config::Store::Sqlite { path } => Ok(Arc::new(SqliteStore::open(path).await?)),
     }
 }
 

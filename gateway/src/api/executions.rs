@@ -14,6 +14,7 @@ use super::authorize::AsViewer;
 use super::query::Query;
 use crate::error::Code;
 use crate::http::Problem;
+use crate::http::auth::Caller;
 use crate::model::{ExecutionError, ExecutionId, ExecutionRecord, Level, ModuleId, ModuleName, Status};
 use crate::store::{ExecutionFilter, Page, PageRequest};
 
@@ -70,8 +71,15 @@ fn no_execution() -> Problem {
 }
 
 /// `GET /api/v1/wasm/executions`
-pub(super) async fn list(State(services): State<Services>, _: AsViewer, uri: Uri) -> Result<Response, Problem> {
-    let (filter, page) = list_query(&uri)?;
+pub(super) async fn list(
+    State(services): State<Services>,
+    AsViewer(caller): AsViewer,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let (mut filter, page) = list_query(&uri)?;
+    if let Some(filter) = &mut filter {
+        filter.visible = visible(&services, &caller);
+    }
     let found = match filter {
         Some(filter) => services.store.list_executions(&filter, page).await.map_err(Problem::internal)?,
         None => Page { items: Vec::new(), total: 0 },
@@ -79,11 +87,28 @@ pub(super) async fn list(State(services): State<Services>, _: AsViewer, uri: Uri
     Ok(json(StatusCode::OK, &Listing::new(page, found, Summary::from)))
 }
 
+/// The versions that the caller sees; `None` where it sees all.
+fn visible(services: &Services, caller: &Caller) -> Option<Vec<ModuleId>> {
+    if caller.sees_all_modules() {
+        return None;
+    }
+    let snapshot = services.registry.snapshot();
+    let modules = snapshot.revisions().map(|revision| &revision.module);
+    Some(modules.filter(|module| caller.sees_module(module.name.as_str())).map(|module| module.id).collect())
+}
+
+/// One execution, where the caller sees its module: what it doesn't see is not there.
+async fn find(services: &Services, caller: &Caller, id: ExecutionId) -> Result<ExecutionRecord, Problem> {
+    let found = services.store.execution(id).await.map_err(Problem::internal)?;
+    found.filter(|record| caller.sees_module(record.module.as_str())).ok_or_else(no_execution)
+}
+
 /// The filter is `None` where nothing can match.
 fn list_query(uri: &Uri) -> Result<(Option<ExecutionFilter>, PageRequest), Problem> {
     let mut query = Query::of(uri, &["module_id", "status", "job", "from", "to", "page", "limit"]);
     let filter = ExecutionFilter {
         module_id: query.take("module_id", module_id),
+        visible: None,
         status: query.take("status", |text| {
             Status::parse(text).ok_or_else(|| "is running, completed, invalid, failed or canceled".to_owned())
         }),
@@ -101,30 +126,33 @@ fn module_id(text: &str) -> Result<ModuleId, String> {
     text.parse().map_err(|_| "is the id of a module".to_owned())
 }
 
-fn time(text: &str) -> Result<Timestamp, String> {
+pub(super) fn time(text: &str) -> Result<Timestamp, String> {
     text.parse().map_err(|_| "is a time such as 2026-01-31T12:00:00Z".to_owned())
 }
 
 /// `GET /api/v1/wasm/executions/{execution}`
 pub(super) async fn show(
     State(services): State<Services>,
-    _: AsViewer,
+    AsViewer(caller): AsViewer,
     Id(id): Id,
     uri: Uri,
 ) -> Result<Response, Problem> {
     Query::of(&uri, &[]).finish()?;
-    let record = services.store.execution(id).await.map_err(Problem::internal)?.ok_or_else(no_execution)?;
+    let record = find(&services, &caller, id).await?;
     Ok(json(StatusCode::OK, &Summary::from(record)))
 }
 
 /// `GET /api/v1/wasm/executions/{execution}/logs`
 pub(super) async fn logs(
     State(services): State<Services>,
-    _: AsViewer,
+    AsViewer(caller): AsViewer,
     Id(id): Id,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let asked = logs_query(&uri)?;
+    if !caller.sees_all_modules() {
+        find(&services, &caller, id).await?;
+    }
     let found = services.store.execution_logs(id, asked.module_id, asked.level, asked.page).await;
     let found = found.map_err(Problem::internal)?.ok_or_else(no_execution)?;
     Ok(json(StatusCode::OK, &Listing::new(asked.page, found, |entry| entry)))

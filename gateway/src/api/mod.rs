@@ -1,4 +1,4 @@
-//! The control plane: modules, executions, health.
+//! The control plane: modules, executions, keys, the audit, health.
 //!
 //! Owns its routes; one file a resource, each with its requests, answers and
 //! handlers. Does not own sockets, bounds on connections, authentication itself
@@ -7,9 +7,12 @@
 //! asks for a role before it looks at anything else.
 
 mod answer;
+mod audit;
 mod authorize;
 mod executions;
 mod health;
+mod json_body;
+mod keys;
 mod metrics;
 mod modules;
 mod query;
@@ -22,9 +25,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 
 use crate::blob::Blobs;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Code;
 use crate::http::Problem;
@@ -42,6 +46,8 @@ pub struct Services {
     pub store: SharedStore,
     /// Bytes; only asked whether they are there.
     pub blobs: Blobs,
+    /// The time.
+    pub clock: Clock,
     /// Who may call.
     pub keys: SharedKeys,
     /// What `/metrics` tells.
@@ -70,6 +76,9 @@ fn routes() -> Router<Services> {
         .route("/api/v1/wasm/executions", get(executions::list))
         .route("/api/v1/wasm/executions/{execution}", get(executions::show))
         .route("/api/v1/wasm/executions/{execution}/logs", get(executions::logs))
+        .route("/api/v1/keys", post(keys::create).get(keys::list))
+        .route("/api/v1/keys/{key}", delete(keys::delete))
+        .route("/api/v1/audit", get(audit::list))
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
         // Bodies have bounds of their own, with problems for answers.

@@ -5,6 +5,7 @@
 
 mod settings;
 mod upload;
+mod visible;
 
 pub(super) use upload::upload;
 
@@ -18,11 +19,13 @@ use axum::response::{IntoResponse, Response};
 
 use super::Services;
 use super::answer::{Listing, json};
+use super::audit::{self, Trail};
 use super::authorize::{AsAdmin, AsViewer};
 use super::query::Query;
 use crate::error::Code;
 use crate::http::Problem;
-use crate::model::{Module, ModuleKind, ModuleRef};
+use crate::http::auth::Caller;
+use crate::model::{Module, ModuleKind, ModuleRef, action};
 use crate::registry::Revision;
 use crate::store::{ModuleFilter, PageRequest};
 use crate::{blob, registry};
@@ -47,8 +50,11 @@ fn no_module(reference: &ModuleRef) -> Problem {
     Problem::new(Code::NotFound, format!("there is no module {reference}"))
 }
 
-fn resolve(services: &Services, reference: &ModuleRef) -> Result<Arc<Revision>, Problem> {
-    services.registry.snapshot().resolve(reference).map(Arc::clone).ok_or_else(|| no_module(reference))
+/// The version that `reference` means, where the caller sees it: what it doesn't see is not there.
+fn resolve(services: &Services, caller: &Caller, reference: &ModuleRef) -> Result<Arc<Revision>, Problem> {
+    let snapshot = services.registry.snapshot();
+    let found = snapshot.resolve(reference).filter(|revision| caller.sees_module(revision.module.name.as_str()));
+    found.map(Arc::clone).ok_or_else(|| no_module(reference))
 }
 
 /// The one map from what the registry says to what a caller is told.
@@ -71,8 +77,16 @@ fn refused(error: registry::Error) -> Problem {
 }
 
 /// `GET /api/v1/wasm/modules`
-pub(super) async fn list(State(services): State<Services>, _: AsViewer, uri: Uri) -> Result<Response, Problem> {
+pub(super) async fn list(
+    State(services): State<Services>,
+    AsViewer(caller): AsViewer,
+    uri: Uri,
+) -> Result<Response, Problem> {
     let (filter, page) = list_query(&uri)?;
+    if !caller.sees_all_modules() {
+        let found = visible::page(&services.registry.snapshot(), &caller, &filter, page);
+        return Ok(json(StatusCode::OK, &Listing::new(page, found, |module| Module::clone(&module))));
+    }
     let found = services.store.list_modules(&filter, page).await.map_err(Problem::internal)?;
     Ok(json(StatusCode::OK, &Listing::new(page, found, |module: Module| module)))
 }
@@ -98,36 +112,48 @@ fn list_query(uri: &Uri) -> Result<(ModuleFilter, PageRequest), Problem> {
 /// `GET /api/v1/wasm/modules/{module}`
 pub(super) async fn show(
     State(services): State<Services>,
-    _: AsViewer,
+    AsViewer(caller): AsViewer,
     Reference(reference): Reference,
     uri: Uri,
 ) -> Result<Response, Problem> {
     Query::of(&uri, &[]).finish()?;
-    let revision = resolve(&services, &reference)?;
+    let revision = resolve(&services, &caller, &reference)?;
     Ok(json(StatusCode::OK, &*revision.module))
 }
 
 /// `DELETE /api/v1/wasm/modules/{module}`
 pub(super) async fn delete(
     State(services): State<Services>,
-    _: AsAdmin,
+    AsAdmin(caller): AsAdmin,
+    trail: Trail,
     Reference(reference): Reference,
     uri: Uri,
 ) -> Result<Response, Problem> {
     Query::of(&uri, &[]).finish()?;
-    services.registry.delete(&reference).await.map_err(refused)?;
+    let module = Arc::clone(&resolve(&services, &caller, &reference)?.module);
+    let resource = format!("{}@{}", module.name, module.version);
+    let entry = trail.entry(&services, &caller, action::MODULE_DELETE, resource).with("id", module.id.to_string());
+    let registry = Arc::clone(&services.registry);
+    // By id: it is this version that the row is about.
+    let work = async move {
+        registry.delete(&ModuleRef::Id(module.id)).await.map_err(|error| match error {
+            registry::Error::NotFound(_) => no_module(&reference),
+            error => refused(error),
+        })
+    };
+    audit::change(&services, entry, work, |(), entry| Some(entry)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// `GET /api/v1/wasm/modules/{module}/download`
 pub(super) async fn download(
     State(services): State<Services>,
-    _: AsViewer,
+    AsViewer(caller): AsViewer,
     Reference(reference): Reference,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let revision = resolve(&services, &reference)?;
+    let revision = resolve(&services, &caller, &reference)?;
     let module = &revision.module;
     let etag = format!("\"{}\"", module.sha256);
     if is_known(&headers, &etag) {

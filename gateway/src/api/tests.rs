@@ -1,6 +1,5 @@
 use std::collections::HashSet;
 
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{Request, header};
@@ -13,8 +12,8 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::clock::Clock;
-use crate::http::auth::{KeyRing, generate_key};
-use crate::model::{Digest, ExecutionId, ExecutionRecord, JsonObject, Level, LogLine, Module, Role, Status};
+use crate::http::auth::{Keys, generate_key};
+use crate::model::{Digest, ExecutionId, ExecutionRecord, JsonObject, Level, LogLine, Module, NewKey, Role, Status};
 use crate::registry::fixtures::step_component;
 use crate::registry::{CompileError, Compiler, Parts};
 use crate::store::sqlite::SqliteStore;
@@ -48,8 +47,7 @@ impl Gateway {
         let folder = tempfile::tempdir().unwrap();
         let config = Config::for_tests(folder.path().to_owned());
         let clock = Clock::system();
-        let store: SharedStore =
-            Arc::new(SqliteStore::open(&folder.path().join("sluice.db"), clock.clone()).await.unwrap());
+        let store: SharedStore = Arc::new(SqliteStore::open(&folder.path().join("sluice.db")).await.unwrap());
         let blobs = Blobs::open(&config.blobs).await.unwrap();
         let metrics = Metrics::new();
         let parts = Parts {
@@ -58,17 +56,18 @@ impl Gateway {
             compiler: Arc::new(NotCompiled),
             limits: config.limits.clone(),
             metrics: metrics.clone(),
-            clock,
+            clock: clock.clone(),
         };
         let registry = Registry::open(parts).await.unwrap();
-        let (admin, admin_key) = generate_key("admin", Role::Admin).unwrap();
-        let (viewer, viewer_key) = generate_key("viewer", Role::Viewer).unwrap();
-        let keys = Arc::new(ArcSwap::from_pointee(KeyRing::new(vec![admin_key, viewer_key])));
+        let (admin, admin_key) = generate_key(NewKey::unrestricted("admin", Role::Admin), clock.now()).unwrap();
+        let (viewer, viewer_key) = generate_key(NewKey::unrestricted("viewer", Role::Viewer), clock.now()).unwrap();
+        let keys = Keys::new(&[admin_key, viewer_key], clock.clone());
         let readiness = Readiness::default();
         let services = Services {
             registry,
             store: Arc::clone(&store),
             blobs,
+            clock,
             keys,
             metrics,
             config: Arc::new(config),

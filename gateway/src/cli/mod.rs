@@ -13,6 +13,7 @@ mod init;
 mod input;
 mod invoke;
 mod key;
+mod keys;
 mod logs;
 mod modules;
 mod output;
@@ -67,6 +68,9 @@ enum Command {
     Invoke(invoke::Args),
     /// Show what an execution logged, or follow a module.
     Logs(logs::Args),
+    /// Make, list and delete keys.
+    #[command(subcommand)]
+    Key(keys::Command),
     /// Check or print the configuration.
     #[command(subcommand)]
     Config(config::Command),
@@ -106,6 +110,7 @@ fn dispatch(command: Command, out: Out) -> anyhow::Result<()> {
         Command::Delete(args) => interruptible(modules::delete(args, out)),
         Command::Invoke(args) => interruptible(invoke::run(args, out)),
         Command::Logs(args) => interruptible(logs::run(args, out)),
+        Command::Key(command) => interruptible(keys::run(command, out)),
         Command::Config(command) => config::run(command, out),
     }
 }

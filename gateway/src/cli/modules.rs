@@ -196,7 +196,7 @@ impl View {
 }
 
 /// A time without the fraction that nobody sorts a list by; what is no time as it came.
-fn to_seconds(time: &str) -> String {
+pub(super) fn to_seconds(time: &str) -> String {
     let parsed = time.parse::<jiff::Timestamp>();
     parsed.map_or_else(|_| time.to_owned(), |time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
@@ -237,7 +237,7 @@ pub(super) async fn delete(args: Delete, out: Out) -> anyhow::Result<()> {
     Ok(out.line(&format!("deleted {} {}", view.name, view.version))?)
 }
 
-async fn confirm(question: String) -> anyhow::Result<bool> {
+pub(super) async fn confirm(question: String) -> anyhow::Result<bool> {
     let answer = tokio::task::spawn_blocking(move || {
         let mut stderr = std::io::stderr().lock();
         stderr.write_all(super::output::printable(&question).as_bytes())?;

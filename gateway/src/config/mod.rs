@@ -8,7 +8,9 @@ mod blobs;
 mod error;
 mod limits;
 mod print;
+mod rate_limits;
 mod reader;
+mod retention;
 mod runtime;
 mod server;
 mod source;
@@ -20,6 +22,8 @@ mod tests;
 pub use blobs::Blobs;
 pub use error::{Error, Mistake};
 pub use limits::Limits;
+pub use rate_limits::{RateLimit, RateLimits};
+pub use retention::Retention;
 pub use runtime::Runtime;
 pub use server::Server;
 pub use source::Sources;
@@ -42,12 +46,16 @@ pub struct Config {
     pub server: Server,
     /// `[store]`.
     pub store: Store,
+    /// `[store]`'s retention.
+    pub retention: Retention,
     /// `[blobs]`.
     pub blobs: Blobs,
     /// `[runtime]`.
     pub runtime: Runtime,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[rate_limits]`.
+    pub rate_limits: RateLimits,
     /// `[telemetry]`.
     pub telemetry: Telemetry,
 }
@@ -64,12 +72,16 @@ impl Config {
         if data_dir.as_os_str().is_empty() {
             reader.mistake(error::Origin::Flag("--data-dir"), "", "expected a folder");
         }
+        let (store, retention) =
+            reader.section("store", |section| (Store::read(section, &data_dir), Retention::read(section)));
         let config = Self {
             server: reader.section("server", Server::read),
-            store: reader.section("store", |section| Store::read(section, &data_dir)),
+            store,
+            retention,
             blobs: reader.section("blobs", |section| Blobs::read(section, &data_dir)),
             runtime: reader.section("runtime", Runtime::read),
             limits: reader.section("limits", Limits::read),
+            rate_limits: reader.section("rate_limits", RateLimits::read),
             telemetry: reader.section("telemetry", Telemetry::read),
             data_dir,
         };
@@ -86,9 +98,11 @@ impl Config {
         printer.comment(&format!("The data folder is {}; it is given by --data-dir.", self.data_dir.display()));
         self.server.print(&mut printer);
         self.store.print(&mut printer, &self.data_dir);
+        self.retention.print(&mut printer);
         self.blobs.print(&mut printer, &self.data_dir);
         self.runtime.print(&mut printer);
         self.limits.print(&mut printer);
+        self.rate_limits.print(&mut printer);
         self.telemetry.print(&mut printer);
         printer.finish()
     }
@@ -99,9 +113,11 @@ impl Config {
         Self {
             server: Server { listen: std::net::SocketAddr::from(([127, 0, 0, 1], 0)), ..Server::default() },
             store: Store::default_in(&data_dir),
+            retention: Retention::default(),
             blobs: Blobs::default_in(&data_dir),
             runtime: Runtime { instances: 100, ..Runtime::default() },
             limits: Limits::default(),
+            rate_limits: RateLimits::default(),
             telemetry: Telemetry::default(),
             data_dir,
         }

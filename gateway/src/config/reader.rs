@@ -8,6 +8,7 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 
 use super::error::{Mistake, Origin, quoted};
+use super::source::inline_table;
 
 /// A value as it was given.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +21,8 @@ pub(super) enum Value {
     String(String),
     /// A variable's or flag's text, whose type is the key's.
     Untyped(String),
+    /// A table of the file, inline or not.
+    Table(Vec<(String, Value)>),
     /// Something that no key takes, with the name of its type.
     Other(&'static str),
 }
@@ -31,15 +34,16 @@ impl Value {
             Self::Float(number) => format!("{number:?}"),
             Self::String(_) => "a string".to_owned(),
             Self::Untyped(text) => quoted(text),
+            Self::Table(_) => "a table".to_owned(),
             Self::Other(name) => format!("a value of type {name}"),
         }
     }
 
-    fn integer(&self, range: &RangeInclusive<u64>) -> Result<u64, String> {
+    pub(super) fn integer(&self, range: &RangeInclusive<u64>) -> Result<u64, String> {
         let number = match self {
             Self::Integer(number) => Some(*number),
             Self::Untyped(text) => text.parse().ok(),
-            Self::Float(_) | Self::String(_) | Self::Other(_) => None,
+            Self::Float(_) | Self::String(_) | Self::Table(_) | Self::Other(_) => None,
         };
         let number = number.ok_or_else(|| format!("expected a whole number, found {}", self.found()))?;
         u64::try_from(number)
@@ -51,9 +55,18 @@ impl Value {
     fn text(&self) -> Result<&str, String> {
         match self {
             Self::String(text) | Self::Untyped(text) => Ok(text),
-            Self::Integer(_) | Self::Float(_) | Self::Other(_) => {
+            Self::Integer(_) | Self::Float(_) | Self::Table(_) | Self::Other(_) => {
                 Err(format!("expected a string, found {}", self.found()))
             }
+        }
+    }
+
+    /// The members of a table; a variable's text is an inline one.
+    pub(super) fn table(&self) -> Option<Vec<(String, Self)>> {
+        match self {
+            Self::Table(members) => Some(members.clone()),
+            Self::Untyped(text) => inline_table(text),
+            Self::Integer(_) | Self::Float(_) | Self::String(_) | Self::Other(_) => None,
         }
     }
 
@@ -63,7 +76,7 @@ impl Value {
             Self::Integer(number) => Some(*number as f64),
             Self::Float(number) => Some(*number),
             Self::Untyped(text) => text.parse().ok(),
-            Self::String(_) | Self::Other(_) => None,
+            Self::String(_) | Self::Table(_) | Self::Other(_) => None,
         };
         let number = number.ok_or_else(|| format!("expected a number, found {}", self.found()))?;
         // Adding a zero makes a positive one of `-0.0`.
@@ -158,7 +171,7 @@ impl Section<'_> {
     }
 
     /// The value of the source that comes last; all of them are checked.
-    fn take<T>(&mut self, key: &'static str, default: T, parse: impl Fn(&Value) -> Result<T, String>) -> T {
+    pub(super) fn take<T>(&mut self, key: &'static str, default: T, parse: impl Fn(&Value) -> Result<T, String>) -> T {
         self.keys.push(key);
         let mut taken = default;
         for entry in self.entries.extract_if(.., |entry| entry.key == key) {

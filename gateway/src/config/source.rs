@@ -16,11 +16,11 @@ use super::reader::{Entry, Reader, Value, closest, path};
 /// What is read where no file was named, if it is there.
 pub(super) const DEFAULT_FILE: &str = "sluice.toml";
 
-const SECTIONS: [&str; 6] = ["server", "store", "blobs", "runtime", "limits", "telemetry"];
+const SECTIONS: [&str; 7] = ["server", "store", "blobs", "runtime", "limits", "rate_limits", "telemetry"];
 
 /// Sections of the contract that come with later versions. Taking them
 /// silently would make an operator believe that, say, signatures are required.
-const LATER_SECTIONS: [&str; 6] = ["signatures", "egress", "databases", "secrets", "jobs", "rate_limits"];
+const LATER_SECTIONS: [&str; 5] = ["signatures", "egress", "databases", "secrets", "jobs"];
 
 const VARIABLE_PREFIX: &str = "SLUICE__";
 
@@ -140,7 +140,25 @@ fn convert(value: &Spanned<DeValue<'_>>) -> Value {
         }
         DeValue::Float(number) => Value::Float(number.as_str().parse().unwrap_or(f64::NAN)),
         DeValue::String(text) => Value::String(text.to_string()),
+        DeValue::Table(table) => Value::Table(members(table)),
         other => Value::Other(other.type_str()),
+    }
+}
+
+fn members(table: &DeTable<'_>) -> Vec<(String, Value)> {
+    table.iter().map(|(name, value)| (name.get_ref().to_string(), convert(value))).collect()
+}
+
+/// The members of `{a = 1}`, as a variable has it.
+pub(super) fn inline_table(text: &str) -> Option<Vec<(String, Value)>> {
+    // A new line would begin another key of the document.
+    if text.contains('\n') {
+        return None;
+    }
+    let document = format!("table = {text}");
+    match DeTable::parse(&document).ok()?.get_ref().get("table")?.get_ref() {
+        DeValue::Table(table) => Some(members(table)),
+        _ => None,
     }
 }
 

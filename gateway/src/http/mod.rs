@@ -11,16 +11,19 @@ pub mod body;
 pub mod invoke;
 pub mod listener;
 pub mod problem;
+pub mod rate_limit;
 pub mod request_id;
 pub mod response;
 pub mod service;
 
 mod activity;
 mod connection;
+mod peer;
 mod router;
 mod socket;
 
 pub use connection::Service;
-pub use problem::Problem;
+pub use peer::Peer;
+pub use problem::{Problem, Suspect};
 pub use request_id::RequestId;
 pub use response::Body;

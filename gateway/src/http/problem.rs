@@ -37,7 +37,17 @@ struct Parts {
     used: Option<u64>,
     failure: Option<JsonText>,
     headers: HeaderMap,
+    suspect: Option<Suspect>,
     cause: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+/// Whoever was refused: the name of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Suspect {
+    /// The key was there, secret and all.
+    Proven(Arc<str>),
+    /// Only its public part was; the rest was another.
+    Claimed(Arc<str>),
 }
 
 #[derive(Serialize)]
@@ -77,6 +87,7 @@ impl Problem {
             used: None,
             failure: None,
             headers: HeaderMap::new(),
+            suspect: None,
             cause: None,
         }))
     }
@@ -149,6 +160,19 @@ impl Problem {
     pub fn allow(mut self, methods: &'static str) -> Self {
         self.0.headers.insert(header::ALLOW, HeaderValue::from_static(methods));
         self
+    }
+
+    /// With whoever was refused, for the audit; a caller is not told.
+    #[must_use]
+    pub fn suspect(mut self, suspect: Suspect) -> Self {
+        self.0.suspect = Some(suspect);
+        self
+    }
+
+    /// Whoever was refused, where that is known.
+    #[must_use]
+    pub fn suspected(&self) -> Option<&Suspect> {
+        self.0.suspect.as_ref()
     }
 
     /// With what caused it, for the log.

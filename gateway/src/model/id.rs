@@ -55,13 +55,29 @@ id! {
     ExecutionId
 }
 
-impl ModuleId {
-    /// A new identifier, later than all before it in this process.
-    #[must_use]
-    pub fn generate() -> Self {
-        Self(Uuid::now_v7())
-    }
+id! {
+    /// One API key.
+    KeyId
 }
+
+id! {
+    /// One row of the audit.
+    AuditId
+}
+
+macro_rules! generated {
+    ($($name:ident)*) => {
+        $(impl $name {
+            /// A new identifier, later than all before it in this process.
+            #[must_use]
+            pub fn generate() -> Self {
+                Self(Uuid::now_v7())
+            }
+        })*
+    };
+}
+
+generated!(ModuleId KeyId AuditId);
 
 impl ExecutionId {
     /// A new identifier for an execution that starts at `at`, to the microsecond: later

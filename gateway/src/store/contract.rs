@@ -13,8 +13,8 @@ use semver::Version;
 
 use super::{ExecutionFilter, Inserted, ModuleFilter, Page, PageRequest, Store};
 use crate::model::{
-    Digest, ExecutionError, ExecutionId, ExecutionRecord, JsonObject, Key, Level, Limits, LogLine, Module, ModuleId, ModuleKind,
-    Permission, PermissionKind, Role, Signature, Status,
+    Digest, ExecutionError, ExecutionId, ExecutionRecord, JsonObject, Level, Limits, LogLine, Module, ModuleId,
+    ModuleKind, Permission, PermissionKind, Signature, Status,
 };
 
 /// Makes a test of each property. `$open` is an async function without arguments
@@ -61,8 +61,9 @@ macro_rules! contract_tests {
             records_of_a_deleted_module_are_passed_over
             what_ran_when_the_process_ended_has_failed
             logs_are_narrowed_by_level_and_module
-            the_first_key_is_stored_once
+            executions_are_narrowed_to_what_is_visible
         );
+        crate::store::contract_keys::contract_tests!($open);
     };
     (@run $open:path, $property:ident($($argument:ident),*)) => {
         tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
@@ -80,7 +81,9 @@ macro_rules! contract_tests {
 }
 pub(crate) use contract_tests;
 
-const FIRST: PageRequest = PageRequest { page: 1, limit: 200 };
+pub(crate) use super::contract_keys::{audit_entry, key};
+
+pub(super) const FIRST: PageRequest = PageRequest { page: 1, limit: 200 };
 
 // --- Data ---
 
@@ -96,7 +99,7 @@ pub(crate) fn any_version() -> impl Strategy<Value = Version> {
     })
 }
 
-fn any_time() -> impl Strategy<Value = Timestamp> {
+pub(super) fn any_time() -> impl Strategy<Value = Timestamp> {
     // A few instants many times, so that the order of equal ones matters.
     let micros = prop_oneof![0..4_i64, -377_705_023_201_000_000..253_402_207_200_000_000_i64];
     micros.prop_map(|micros| Timestamp::from_microsecond(micros).expect("a time"))
@@ -264,13 +267,13 @@ pub(crate) fn line(level: Level, message: &str) -> LogLine {
 
 // --- Steps ---
 
-async fn insert_all(store: &dyn Store, modules: &[Module]) {
+pub(super) async fn insert_all(store: &dyn Store, modules: &[Module]) {
     for module in modules {
         assert_eq!(store.insert_module(module).await.unwrap(), Inserted::Created);
     }
 }
 
-async fn record_all(store: &dyn Store, records: &[ExecutionRecord]) {
+pub(super) async fn record_all(store: &dyn Store, records: &[ExecutionRecord]) {
     store.record_executions(Arc::from(records)).await.unwrap();
 }
 
@@ -293,7 +296,7 @@ fn in_order(mut modules: Vec<Module>) -> Vec<Module> {
 }
 
 /// The pages that a list of `expected` has, one more than it fills included.
-fn pages<T: Clone>(expected: &[T], limit: u32) -> impl Iterator<Item = (PageRequest, Page<T>)> {
+pub(super) fn pages<T: Clone>(expected: &[T], limit: u32) -> impl Iterator<Item = (PageRequest, Page<T>)> {
     let total = expected.len();
     let count = total.div_ceil(limit as usize) + 1;
     (0..count).map(move |page| {
@@ -380,7 +383,8 @@ pub(crate) async fn executions_are_listed(
     let records = belonging_to(&modules, records);
     record_all(store, &records).await;
     let (module_id, status, from, to) = narrowed;
-    let filter = ExecutionFilter { module_id: module_id.map(|index| index.get(&modules).id), status, from, to };
+    let filter =
+        ExecutionFilter { module_id: module_id.map(|index| index.get(&modules).id), visible: None, status, from, to };
     let found = |record: &&ExecutionRecord| {
         filter.module_id.is_none_or(|id| record.module_id == id)
             && status.is_none_or(|status| record.status == status)
@@ -516,11 +520,22 @@ pub(crate) async fn logs_are_narrowed_by_level_and_module(store: &dyn Store) {
     assert_eq!(store.execution_logs(ExecutionId::starting(Timestamp::UNIX_EPOCH), None, Level::Debug, FIRST).await.unwrap(), None);
 }
 
-pub(crate) async fn the_first_key_is_stored_once(store: &dyn Store) {
-    let key = |prefix: &str, role| Key { prefix: prefix.to_owned(), hash: [7; 32], name: "admin".to_owned(), role };
-    let rivals = [key("000000000001", Role::Admin), key("000000000002", Role::Viewer)];
-    let results = futures_util::future::join_all(rivals.iter().map(|rival| store.insert_first_key(rival))).await;
-    let winners: Vec<_> = rivals.iter().zip(results).filter(|(_, won)| *won.as_ref().unwrap()).collect();
-    assert_eq!(winners.len(), 1);
-    assert_eq!(store.all_keys().await.unwrap(), [winners[0].0.clone()]);
+pub(crate) async fn executions_are_narrowed_to_what_is_visible(store: &dyn Store) {
+    let modules = [module("a", "1.0.0"), module("b", "1.0.0"), module("c", "1.0.0")];
+    insert_all(store, &modules).await;
+    let records: Vec<_> = modules.iter().map(|module| record(module, Status::Completed)).collect();
+    record_all(store, &records).await;
+    for (visible, module_id, expected) in [
+        (vec![], None, ""),
+        (vec![modules[1].id], None, "b"),
+        (vec![modules[0].id, modules[2].id], None, "ac"),
+        (vec![modules[0].id], Some(modules[0].id), "a"),
+        (vec![modules[0].id], Some(modules[1].id), ""),
+    ] {
+        let filter = ExecutionFilter { module_id, visible: Some(visible), ..ExecutionFilter::default() };
+        let page = store.list_executions(&filter, FIRST).await.unwrap();
+        let mut found: Vec<_> = page.items.iter().map(|record| record.module.as_str()).collect();
+        found.sort_unstable();
+        assert_eq!((found.concat().as_str(), page.total), (expected, expected.len() as u64));
+    }
 }

@@ -1,5 +1,6 @@
 //! The command line over a real gateway, as an author lives with it.
 
+mod keys;
 mod life;
 mod local;
 mod refusals;

@@ -10,6 +10,7 @@
 )]
 
 mod admission;
+mod audit;
 mod bad_components;
 mod bad_uploads;
 mod command_line;
@@ -18,6 +19,7 @@ mod executions;
 mod host;
 mod invoke;
 mod isolation;
+mod keys;
 mod limits;
 mod loading;
 mod log_lines;
@@ -26,8 +28,10 @@ mod modules;
 mod neighbours;
 mod outcomes;
 mod process;
+mod rate_limits;
 mod raw_http;
 mod restart;
+mod roles;
 mod structure;
 mod support;
 mod telemetry;

@@ -5,6 +5,7 @@
 //! body is kept than the bounds of its parts.
 
 use std::error::Error as StdError;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -17,12 +18,13 @@ use bytes::{Bytes, BytesMut};
 use super::{refused, settings};
 use crate::api::Services;
 use crate::api::answer::json;
+use crate::api::audit::{self, Trail};
 use crate::api::authorize::AsAdmin;
 use crate::api::query::shortened;
 use crate::error::{Code, FieldError};
 use crate::http::Problem;
 use crate::http::body::{self, Bounds, Limited};
-use crate::model::{ModuleName, parse_version};
+use crate::model::{AuditEntry, ModuleName, action, parse_version};
 use crate::registry::{Upload, Uploaded};
 
 /// All parts of text, which is what a body may have besides the module.
@@ -40,6 +42,7 @@ const PARTS: [&str; 8] = ["module", "name", "version", "description", "permissio
 pub(in crate::api) async fn upload(
     State(services): State<Services>,
     AsAdmin(caller): AsAdmin,
+    trail: Trail,
     request: Request,
 ) -> Result<Response, Problem> {
     let module_bytes_max = services.config.limits.module_bytes;
@@ -48,8 +51,12 @@ pub(in crate::api) async fn upload(
     let _turn = services.transfers.upload().await?;
     let multipart = multipart(request, module_bytes_max, timeout).await?;
     let form = Form::read(multipart, module_bytes_max).await?;
-    let upload = form.check(&caller.name).map_err(Problem::malformed)?;
-    let (status, module) = match services.registry.upload(upload).await.map_err(refused)? {
+    let upload = form.check(caller.name()).map_err(Problem::malformed)?;
+    let resource = format!("{}@{}", upload.name, upload.version);
+    let entry = trail.entry(&services, &caller, action::MODULE_UPLOAD, resource);
+    let registry = Arc::clone(&services.registry);
+    let work = async move { registry.upload(upload).await.map_err(refused) };
+    let (status, module) = match audit::change(&services, entry, work, audited).await? {
         Uploaded::Created(module) => (StatusCode::CREATED, module),
         Uploaded::Existed(module) => (StatusCode::OK, module),
     };
@@ -60,6 +67,16 @@ pub(in crate::api) async fn upload(
         response.headers_mut().insert(header::LOCATION, location);
     }
     Ok(response)
+}
+
+/// A module that was there already is no change.
+fn audited(uploaded: &Uploaded, entry: AuditEntry) -> Option<AuditEntry> {
+    match uploaded {
+        Uploaded::Created(module) => {
+            Some(entry.with("id", module.id.to_string()).with("sha256", module.sha256.to_string()))
+        }
+        Uploaded::Existed(_) => None,
+    }
 }
 
 async fn multipart(request: Request, module_bytes_max: u64, timeout: Duration) -> Result<Multipart, Problem> {

@@ -109,12 +109,13 @@ async fn invoke(
     request: Request<Incoming>,
     trace: Option<Sampled>,
 ) -> Result<Response<Body>, Problem> {
-    let caller = plane.keys.load().authenticate(request.headers())?;
+    let caller = plane.keys.authenticate(request.headers())?;
     caller.require(Role::Invoker)?;
     let revision = plane
         .registry
         .snapshot()
         .resolve_text(module)
+        .filter(|revision| caller.sees_module(revision.module.name.as_str()))
         .cloned()
         .ok_or_else(|| Problem::new(Code::NotFound, format!("there is no module {}", shown(module))))?;
     let trace = trace.map(|trace| trace.about(&revision.module));

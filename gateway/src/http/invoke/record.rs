@@ -175,7 +175,7 @@ mod tests {
     async fn what_never_started_leaves_no_record_unless_it_was_seen_running() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sluice.db");
-        let store: SharedStore = Arc::new(SqliteStore::open(&path, Clock::system()).await.unwrap());
+        let store: SharedStore = Arc::new(SqliteStore::open(&path).await.unwrap());
         let module = Arc::new(module("orders", "1.0.0"));
         store.insert_module(&module).await.unwrap();
         let (recorder, service) = Recorder::new(recorder::Config::for_tests(), Arc::clone(&store), |_| {});

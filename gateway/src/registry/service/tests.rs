@@ -59,7 +59,7 @@ impl Fixture {
     async fn in_folder(folder: tempfile::TempDir, compiled: Compiled) -> Self {
         let config = config::Config::for_tests(folder.path().to_owned());
         let clock = clock::Clock::system();
-        let store = SqliteStore::open(&folder.path().join("sluice.db"), clock.clone()).await.expect("a store");
+        let store = SqliteStore::open(&folder.path().join("sluice.db")).await.expect("a store");
         let blobs = blob::Blobs::open(&config.blobs).await.expect("a folder of blobs");
         let (compiled, metrics) = (Arc::new(compiled), telemetry::Metrics::new());
         let registry = Registry::open(Parts {

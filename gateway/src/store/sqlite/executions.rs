@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rusqlite::{OptionalExtension, Row, ToSql, Transaction, named_params, params};
 
-use super::column::{Count, Id, Json, Micros, Word};
+use super::column::{Count, Id, Json, Micros, Word, ceiling_micros};
 use super::{Durability, SqliteStore};
 use crate::model::{ExecutionError, ExecutionId, ExecutionRecord, Level, LogLine, ModuleId, Status};
 use crate::store::{Error, ExecutionFilter, Executions, Page, PageRequest};
@@ -159,7 +159,16 @@ fn lines(tx: &Transaction<'_>, id: ExecutionId) -> rusqlite::Result<Vec<LogLine>
 /// The condition for `filter`. Only what is asked for, so that an index serves it;
 /// what isn't is named all the same, since each name has to be bound.
 fn condition(filter: &ExecutionFilter) -> String {
-    let module_id = if filter.module_id.is_some() { "e.module = (SELECT number FROM modules WHERE id = :module_id)" } else { ":module_id IS NULL" };
+    let module_id = if filter.module_id.is_some() {
+        "e.module = (SELECT number FROM modules WHERE id = :module_id)"
+    } else {
+        ":module_id IS NULL"
+    };
+    let visible = if filter.visible.is_some() {
+        "e.module IN (SELECT number FROM modules WHERE id IN (SELECT unhex(value) FROM json_each(:visible)))"
+    } else {
+        ":visible IS NULL"
+    };
     let status = match filter.status {
         None => ":status IS NULL",
         Some(Status::Completed) => "e.status = :status",
@@ -168,27 +177,28 @@ fn condition(filter: &ExecutionFilter) -> String {
             "e.status = :status AND e.status <> 'completed'"
         }
     };
-    format!("WHERE {module_id} AND {status} AND e.id >= :from AND e.id < :to")
+    format!("WHERE {module_id} AND {visible} AND {status} AND e.id >= :from AND e.id < :to")
 }
 
 fn list(tx: &Transaction<'_>, filter: &ExecutionFilter, page: PageRequest) -> rusqlite::Result<Page<ExecutionRecord>> {
     let condition = condition(filter);
     let module_id = filter.module_id.map(Id);
+    let hex = |ids: &Vec<ModuleId>| Json(ids.iter().map(|id| id.as_uuid().simple().to_string()).collect::<Vec<_>>());
+    let visible = filter.visible.as_ref().map(hex);
     let status = filter.status.map(Status::as_str);
     let from = filter.from.map_or([0; 16], ExecutionId::first_bytes_from);
     let to = filter.to.map_or([0xff; 16], ExecutionId::first_bytes_from);
-    let total = tx
-        .prepare_cached(&format!("{COUNT}{condition}"))?
-        .query_row(named_params! {":module_id": module_id, ":status": status, ":from": from, ":to": to}, |row| {
-            row.get::<_, Count>(0)
-        })?;
+    let total = tx.prepare_cached(&format!("{COUNT}{condition}"))?.query_row(
+        named_params! {":module_id": module_id, ":visible": visible, ":status": status, ":from": from, ":to": to},
+        |row| row.get::<_, Count>(0),
+    )?;
     if page.offset() >= total.0 {
         // The database would walk over all rows to find that out.
         return Ok(Page { items: Vec::new(), total: total.0 });
     }
     let mut statement = tx.prepare_cached(&format!("{LIST}{condition}{LIST_END}"))?;
     let values: &[(&str, &dyn ToSql)] = named_params! {
-        ":module_id": module_id, ":status": status, ":from": from, ":to": to,
+        ":module_id": module_id, ":visible": visible, ":status": status, ":from": from, ":to": to,
         ":limit": page.limit, ":offset": Count(page.offset()),
     };
     let items = statement.query_map(values, record_of_row)?.collect::<Result<_, _>>()?;
@@ -223,9 +233,10 @@ fn record_of_row(row: &Row<'_>) -> rusqlite::Result<ExecutionRecord> {
 #[cfg(test)]
 pub(super) fn statements() -> Vec<String> {
     let mut all = [MODULE, INSERT, END, END_RUNNING, FIND, FIND_LINES].map(str::to_owned).to_vec();
-    for module_id in [None, Some(ModuleId::generate())] {
+    for (module_id, visible) in [(None, None), (Some(ModuleId::generate()), None), (None, Some(Vec::new()))] {
         for status in [None].into_iter().chain(Status::ALL.map(Some)) {
-            let condition = condition(&ExecutionFilter { module_id, status, ..ExecutionFilter::default() });
+            let visible = visible.clone();
+            let condition = condition(&ExecutionFilter { module_id, visible, status, ..ExecutionFilter::default() });
             all.push(format!("{COUNT}{condition}"));
             all.push(format!("{LIST}{condition}{LIST_END}"));
         }
