@@ -48,7 +48,7 @@ pub struct Permission {
 }
 
 /// Long enough for any URL pattern, short enough to compile at once.
-const RESOURCE_LENGTH_MAX: usize = 2048;
+pub const RESOURCE_CHARACTERS_MAX: usize = 2048;
 
 /// A resource that is no glob.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -64,8 +64,8 @@ impl Permission {
         if self.resource.is_empty() {
             return Err(BadPermission("the resource is empty".to_owned()));
         }
-        if self.resource.len() > RESOURCE_LENGTH_MAX {
-            return Err(BadPermission(format!("the resource has more than {RESOURCE_LENGTH_MAX} characters")));
+        if self.resource.chars().count() > RESOURCE_CHARACTERS_MAX {
+            return Err(BadPermission(format!("the resource has more than {RESOURCE_CHARACTERS_MAX} characters")));
         }
         GlobBuilder::new(&self.resource)
             .literal_separator(true)
