@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 
 use crate::blob::Blobs;
 use crate::config::Config;
@@ -64,8 +64,10 @@ fn routes() -> Router<Services> {
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::show))
-        .route("/api/v1/wasm/modules", post(modules::upload).get(modules::list))
+        .route("/api/v1/wasm/modules", post(modules::upload::upload).get(modules::list))
         .route("/api/v1/wasm/modules/{module}", get(modules::show).delete(modules::delete))
+        .route("/api/v1/wasm/modules/{module}/permissions", put(modules::change::replace_permissions))
+        .route("/api/v1/wasm/modules/{module}/limits", put(modules::change::replace_limits))
         .route("/api/v1/wasm/modules/{module}/download", get(modules::download))
         .route("/api/v1/wasm/executions", get(executions::list))
         .route("/api/v1/wasm/executions/{execution}", get(executions::show))

@@ -1,12 +1,11 @@
-//! `/api/v1/wasm/modules`: upload, list, show, download, delete.
+//! `/api/v1/wasm/modules`: upload, list, show, change, download, delete.
 //!
 //! Owns how modules are asked for and shown. Does not own what a module may be
 //! (`registry`), nor the form of an upload (`upload`).
 
+pub(super) mod change;
 mod settings;
-mod upload;
-
-pub(super) use upload::upload;
+pub(super) mod upload;
 
 use std::sync::Arc;
 
@@ -126,7 +125,9 @@ pub(super) async fn download(
     Reference(reference): Reference,
     method: Method,
     headers: HeaderMap,
+    uri: Uri,
 ) -> Result<Response, Problem> {
+    Query::of(&uri, &[]).finish()?;
     let revision = resolve(&services, &reference)?;
     let module = &revision.module;
     let etag = format!("\"{}\"", module.sha256);

@@ -14,11 +14,12 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 
-use super::{refused, settings};
+use super::settings::{self, Place};
+use super::refused;
 use crate::api::Services;
 use crate::api::answer::json;
 use crate::api::authorize::AsAdmin;
-use crate::api::query::shortened;
+use crate::api::query::{Query, shortened};
 use crate::error::{Code, FieldError};
 use crate::http::Problem;
 use crate::http::body::{self, Bounds, Limited};
@@ -42,6 +43,7 @@ pub(in crate::api) async fn upload(
     AsAdmin(caller): AsAdmin,
     request: Request,
 ) -> Result<Response, Problem> {
+    Query::of(request.uri(), &[]).finish()?;
     let module_bytes_max = services.config.limits.module_bytes;
     let timeout = Duration::from_millis(services.config.server.body_timeout_ms);
     // Before a byte of the body is read, and until the module is stored.
@@ -146,9 +148,9 @@ impl Form {
         let name = self.required("name").and_then(|text| self.checked("name", name(&text)));
         let version = self.required("version").and_then(|text| self.checked("version", version(&text)));
         let description = self.text("description").unwrap_or_default();
-        let permissions = self.text("permissions").map(|text| settings::permissions(&text));
+        let permissions = self.text("permissions").map(|text| settings::permissions(Place::Part("permissions"), &text));
         let permissions = self.collected(permissions);
-        let limits = self.text("limits").map(|text| settings::limits(&text));
+        let limits = self.text("limits").map(|text| settings::limits(Place::Part("limits"), &text));
         let limits = self.collected(limits);
         for part in ["signature", "key_id"] {
             if self.text(part).is_some() {
