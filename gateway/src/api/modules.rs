@@ -18,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use super::Services;
 use super::answer::{Listing, json};
 use super::authorize::{AsAdmin, AsViewer};
+use super::openapi::refusals;
 use super::query::Query;
 use crate::error::Code;
 use crate::http::Problem;
@@ -69,7 +70,29 @@ fn refused(error: registry::Error) -> Problem {
     }
 }
 
-/// `GET /api/v1/wasm/modules`
+refusals! {
+    /// Of a list.
+    ListRefusals = [UnknownField, Unauthenticated, Forbidden];
+    /// Of one module.
+    ModuleRefusals = [UnknownField, Unauthenticated, Forbidden, NotFound];
+    /// Of a download.
+    DownloadRefusals = [UnknownField, Unauthenticated, Forbidden, NotFound, Integrity, Overloaded];
+}
+
+/// List versions of modules
+///
+/// Needs the role `viewer`. By name, then the newest version first.
+#[utoipa::path(
+    get, path = "/api/v1/wasm/modules", operation_id = "list_modules", tag = "modules",
+    params(
+        ("q" = Option<String>, Query, description = "Text in the name or the description, in any case.", max_length = 200),
+        ("name" = Option<String>, Query, description = "The exact name.", example = "order-rules"),
+        ("kind" = inline(Option<ModuleKind>), Query, description = "The exact kind."),
+        ("page" = Option<u32>, Query, description = "From 1; a page behind the last is empty.", minimum = 1, maximum = 4_294_967_295_u64),
+        ("limit" = Option<u32>, Query, description = "Items a page; 50 by default.", minimum = 1, maximum = 200),
+    ),
+    responses((status = 200, description = "A page of them.", body = Listing<Module>), ListRefusals)
+)]
 pub(super) async fn list(State(services): State<Services>, _: AsViewer, uri: Uri) -> Result<Response, Problem> {
     let (filter, page) = list_query(&uri)?;
     let found = services.store.list_modules(&filter, page).await.map_err(Problem::internal)?;
@@ -94,7 +117,14 @@ fn list_query(uri: &Uri) -> Result<(ModuleFilter, PageRequest), Problem> {
     Ok((filter, page))
 }
 
-/// `GET /api/v1/wasm/modules/{module}`
+/// Show one version
+///
+/// Needs the role `viewer`. Of a name it is the newest that is not a pre-release.
+#[utoipa::path(
+    get, path = "/api/v1/wasm/modules/{module}", operation_id = "show_module", tag = "modules",
+    params(("module" = String, Path, description = "An id, `name`, `name@1.2.3` or `name@^1.2`.", example = "order-rules")),
+    responses((status = 200, description = "The version.", body = Module), ModuleRefusals)
+)]
 pub(super) async fn show(
     State(services): State<Services>,
     _: AsViewer,
@@ -106,7 +136,15 @@ pub(super) async fn show(
     Ok(json(StatusCode::OK, &*revision.module))
 }
 
-/// `DELETE /api/v1/wasm/modules/{module}`
+/// Delete one version
+///
+/// Needs the role `admin`. Its permissions, executions and logs go with it, and its bytes when no other version has them.
+/// Executions that run finish.
+#[utoipa::path(
+    delete, path = "/api/v1/wasm/modules/{module}", operation_id = "delete_module", tag = "modules",
+    params(("module" = String, Path, description = "An id, `name`, `name@1.2.3` or `name@^1.2`.", example = "order-rules")),
+    responses((status = 204, description = "It is gone."), ModuleRefusals)
+)]
 pub(super) async fn delete(
     State(services): State<Services>,
     _: AsAdmin,
@@ -118,7 +156,23 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// `GET /api/v1/wasm/modules/{module}/download`
+/// Download a version's bytes
+///
+/// Needs the role `viewer`.
+#[utoipa::path(
+    get, path = "/api/v1/wasm/modules/{module}/download", operation_id = "download_module", tag = "modules",
+    params(
+        ("module" = String, Path, description = "An id, `name`, `name@1.2.3` or `name@^1.2`.", example = "order-rules"),
+        ("If-None-Match" = Option<String>, Header, description = "Tags that the caller has already."),
+    ),
+    responses(
+        (status = 200, description = "The component.", body = Vec<u8>, content_type = "application/wasm",
+         headers(("etag", description = "The digest, in quotes."),
+                 ("content-disposition", description = "A file name of name and version."))),
+        (status = 304, description = "The caller has it.", headers(("etag", description = "The digest, in quotes."))),
+        DownloadRefusals,
+    )
+)]
 pub(super) async fn download(
     State(services): State<Services>,
     _: AsViewer,

@@ -8,14 +8,18 @@ use serde::{Deserialize, Serialize};
 pub const RESIDENT_MEMORY_BYTES: usize = 512 * 1024;
 
 /// Bounds that a module or a call asks for; `None` means the one above applies.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(example = json!({"fuel": null, "memory_bytes": 67_108_864, "timeout_ms": 5000}))]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Instructions, roughly: wasmtime's fuel.
+    #[schema(required = true)]
     pub fuel: Option<u64>,
     /// All memories and tables of the execution together.
+    #[schema(required = true)]
     pub memory_bytes: Option<u64>,
     /// Wall-clock time of the execution.
+    #[schema(required = true)]
     pub timeout_ms: Option<u64>,
 }
 

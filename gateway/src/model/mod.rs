@@ -24,4 +24,4 @@ pub use key::{Key, Role};
 pub use limits::{EffectiveLimits, LimitAboveCeiling, Limits, RESIDENT_MEMORY_BYTES};
 pub use module::{Module, ModuleKind, NOTE_PREFIX, Signature};
 pub use name::{ModuleName, ModuleRef, ParseNameError, ParseRefError, parse_version};
-pub use permission::{BadPermission, Permission, PermissionKind};
+pub use permission::{BadPermission, Permission, PermissionKind, RESOURCE_CHARACTERS_MAX};

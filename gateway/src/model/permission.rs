@@ -4,7 +4,7 @@ use globset::{GlobBuilder, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
 
 /// What kind of thing may be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 pub enum PermissionKind {
     /// GET, HEAD, OPTIONS.
     #[serde(rename = "http:read")]
@@ -38,16 +38,18 @@ impl PermissionKind {
 }
 
 /// One permission of one module.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(example = json!({"permission": "http:write", "resource": "https://api.example.com/*"}))]
 #[serde(deny_unknown_fields)]
 pub struct Permission {
     /// What may be done.
     pub permission: PermissionKind,
     /// On what: a glob.
+    #[schema(min_length = 1, max_length = 2048, format = "glob")]
     pub resource: String,
 }
 
-/// Long enough for any URL pattern, short enough to compile at once.
+/// Of a resource: long enough for any URL pattern, short enough to compile at once.
 pub const RESOURCE_CHARACTERS_MAX: usize = 2048;
 
 /// A resource that is no glob.

@@ -300,7 +300,9 @@ fn length(bytes: &Bytes) -> u64 {
 }
 
 /// Runs `work` to its end even when the caller is dropped.
-pub(super) async fn in_task<T: Send + 'static>(work: impl Future<Output = Result<T, Error>> + Send + 'static) -> Result<T, Error> {
+pub(super) async fn in_task<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
     tokio::spawn(work.in_current_span()).await.unwrap_or_else(|error| Err(ended_early(&error)))
 }
 

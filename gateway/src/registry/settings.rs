@@ -46,11 +46,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::BadRequest`] with paths such as `/fuel`; [`Error::NotFound`].
-    pub async fn replace_limits(
-        self: &Arc<Self>,
-        reference: &ModuleRef,
-        limits: Limits,
-    ) -> Result<Arc<Module>, Error> {
+    pub async fn replace_limits(self: &Arc<Self>, reference: &ModuleRef, limits: Limits) -> Result<Arc<Module>, Error> {
         let mistakes = request::check_limits("", &limits, &self.parts.limits);
         if !mistakes.is_empty() {
             return Err(Error::BadRequest(mistakes));

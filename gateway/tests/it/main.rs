@@ -24,6 +24,7 @@ mod log_lines;
 mod metrics;
 mod modules;
 mod neighbours;
+mod openapi;
 mod outcomes;
 mod process;
 mod raw_http;

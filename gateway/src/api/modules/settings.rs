@@ -123,11 +123,7 @@ fn member<T>(
     }
 }
 
-fn unknown_members(
-    path: impl Fn(String) -> String,
-    members: &Map<String, Value>,
-    known: &[&str],
-) -> Vec<FieldError> {
+fn unknown_members(path: impl Fn(String) -> String, members: &Map<String, Value>, known: &[&str]) -> Vec<FieldError> {
     let unknown = members.keys().filter(|name| !known.contains(&name.as_str()));
     let error = |name: &String| {
         // RFC 6901's escapes.

@@ -14,16 +14,17 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 
-use super::settings::{self, Place};
 use super::refused;
+use super::settings::{self, Place};
 use crate::api::Services;
 use crate::api::answer::json;
 use crate::api::authorize::AsAdmin;
+use crate::api::openapi::{UploadForm, refusals};
 use crate::api::query::{Query, shortened};
 use crate::error::{Code, FieldError};
 use crate::http::Problem;
 use crate::http::body::{self, Bounds, Limited};
-use crate::model::{ModuleName, parse_version};
+use crate::model::{Module, ModuleName, parse_version};
 use crate::registry::{Upload, Uploaded};
 
 /// All parts of text, which is what a body may have besides the module.
@@ -37,7 +38,35 @@ const VERSION_CHARACTERS_MAX: usize = 128;
 
 const PARTS: [&str; 8] = ["module", "name", "version", "description", "permissions", "limits", "signature", "key_id"];
 
-/// `POST /api/v1/wasm/modules`
+refusals! {
+    /// Of an upload.
+    Refusals = [
+        UnknownField, Unauthenticated, Forbidden, VersionExists, TooLarge, UnsupportedMediaType, InvalidModule, Overloaded,
+    ];
+}
+
+/// Upload a version
+///
+/// Needs the role `admin`. The same bytes again under the same name and version are no error; other bytes are.
+#[utoipa::path(
+    post, path = "/api/v1/wasm/modules", operation_id = "upload_module", tag = "modules",
+    request_body(content = UploadForm, content_type = "multipart/form-data"),
+    responses(
+        (status = 201, description = "It is stored now.", body = Module,
+         headers(("location", description = "Where it is.")),
+         links(
+             ("show" = (operation_id = "show_module", parameters(("module" = "$response.body#/id")))),
+             ("download" = (operation_id = "download_module", parameters(("module" = "$response.body#/id")))),
+             ("invoke" = (operation_id = "invoke", parameters(("module" = "$response.body#/id")))),
+             ("replace_permissions" = (operation_id = "replace_permissions", parameters(("module" = "$response.body#/id")))),
+             ("replace_limits" = (operation_id = "replace_limits", parameters(("module" = "$response.body#/id")))),
+             ("delete" = (operation_id = "delete_module", parameters(("module" = "$response.body#/id")))),
+             ("executions" = (operation_id = "list_executions", parameters(("module_id" = "$response.body#/id")))),
+         )),
+        (status = 200, description = "It was stored before.", body = Module),
+        Refusals,
+    )
+)]
 pub(in crate::api) async fn upload(
     State(services): State<Services>,
     AsAdmin(caller): AsAdmin,

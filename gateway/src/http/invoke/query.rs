@@ -1,7 +1,7 @@
 //! What an invoke request says in its query.
 
 use super::super::Problem;
-use crate::error::{Code, FieldError};
+use crate::error::FieldError;
 
 /// The function that is called where none is named.
 const DEFAULT_FUNCTION: &str = "run";
@@ -36,6 +36,7 @@ pub(super) fn function(query: Option<&str>) -> Result<String, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Code;
 
     #[test]
     fn the_function_is_run_unless_another_is_named_once() {
