@@ -166,7 +166,7 @@ pub(super) async fn delete(
         ("If-None-Match" = Option<String>, Header, description = "Tags that the caller has already."),
     ),
     responses(
-        (status = 200, description = "The component.", body = Vec<u8>, content_type = "application/wasm",
+        (status = 200, description = "The component.", body = inline(File), content_type = "application/wasm",
          headers(("etag", description = "The digest, in quotes."),
                  ("content-disposition", description = "A file name of name and version."))),
         (status = 304, description = "The caller has it.", headers(("etag", description = "The digest, in quotes."))),
@@ -204,6 +204,12 @@ pub(super) async fn download(
     ];
     Ok((headers, body).into_response())
 }
+
+/// The bytes of a component.
+#[derive(utoipa::ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "it describes a body")]
+struct File(Vec<u8>);
 
 /// Whether `If-None-Match` has this tag. Compared weakly, as RFC 9110 says.
 fn is_known(headers: &HeaderMap, etag: &str) -> bool {

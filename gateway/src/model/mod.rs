@@ -21,7 +21,7 @@ pub use id::{ExecutionId, ModuleId};
 pub(crate) use json::any_json;
 pub use json::{JSON_DEPTH_MAX, JsonText, NotJson};
 pub use key::{Key, Role};
-pub use limits::{EffectiveLimits, LimitAboveCeiling, Limits, RESIDENT_MEMORY_BYTES};
+pub use limits::{EffectiveLimits, LimitAboveCeiling, Limits, RESIDENT_MEMORY_BYTES, whole_number};
 pub use module::{Module, ModuleKind, NOTE_PREFIX, Signature};
 pub use name::{ModuleName, ModuleRef, ParseNameError, ParseRefError, parse_version};
 pub use permission::{BadPermission, Permission, PermissionKind, RESOURCE_CHARACTERS_MAX};

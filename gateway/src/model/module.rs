@@ -80,7 +80,8 @@ pub struct Module {
     /// Who signed it.
     #[schema(required = true)]
     pub signature: Option<Signature>,
-    /// What the intake found odd about it; the ordinary begins with [`NOTE_PREFIX`].
+    // The prefix is `NOTE_PREFIX`; the comment is in the document of the API too.
+    /// What the intake found odd about it; the ordinary begins with `note: `.
     pub warnings: Vec<String>,
     /// When it was uploaded.
     pub created_at: Timestamp,

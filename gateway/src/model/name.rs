@@ -23,7 +23,7 @@ const ID_LENGTH: usize = 36;
 /// form of an id, which would be taken for one.
 /// Cheap to clone: every execution's record has one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, utoipa::ToSchema)]
-#[schema(value_type = String, pattern = "^[a-z][a-z0-9-]{0,62}$", example = "order-rules")]
+#[schema(description = "The name that all versions of a module share; also a DNS label.", value_type = String, pattern = "^[a-z][a-z0-9-]{0,62}$", example = "order-rules")]
 pub struct ModuleName(Arc<str>);
 
 /// A text that is no module name.

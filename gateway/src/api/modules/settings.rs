@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::api::query::shortened;
 use crate::error::{Code, FieldError};
-use crate::model::{Limits, Permission};
+use crate::model::{Limits, Permission, whole_number};
 use crate::registry::PERMISSIONS_MAX;
 
 /// Mistakes that are told one by one: an answer is not to be larger than the request.
@@ -94,7 +94,7 @@ pub(super) fn limits(place: Place, text: &str) -> Result<Limits, Vec<FieldError>
     let mut limit = |name: &str| match members.get(name) {
         None | Some(Value::Null) => None,
         Some(value) => {
-            let number = value.as_u64();
+            let number = whole_number(value);
             if number.is_none() {
                 errors.push(wrong_type(&place.below(name), "is a whole number or null"));
             }

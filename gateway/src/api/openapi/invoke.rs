@@ -4,7 +4,7 @@
 
 use serde_json::json;
 use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, OneOfBuilder, SchemaType, Type};
-use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::openapi::{OpenApi, Ref, RefOr, Required, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::{LimitsAsked, refusals};
@@ -33,7 +33,7 @@ refusals! {
          example = "respond-async"),
     ),
     request_body(
-        content = inline(Option<InvokeBody>),
+        content = inline(InvokeBody),
         description = "All of it is optional. Up to `[server] body_bytes`: 10 MiB by default.",
     ),
     responses(
@@ -52,6 +52,15 @@ refusals! {
 )]
 #[expect(dead_code, reason = "the attribute makes a type of it, which is what is used")]
 pub(super) fn invoke() {}
+
+/// Tells that the body may be left out: the derive says so of `null` only, which is no body.
+pub(super) fn complete(document: &mut OpenApi) {
+    let item = document.paths.paths.get_mut("/api/v1/wasm/modules/{module}/invoke");
+    let operation = item.and_then(|item| item.post.as_mut());
+    if let Some(RefOr::T(body)) = operation.and_then(|operation| operation.request_body.as_mut()) {
+        body.required = Some(Required::False);
+    }
+}
 
 /// What a caller asks for.
 struct InvokeBody;

@@ -79,7 +79,8 @@ pub(super) fn text(
     limits: &config::Limits,
 ) -> Result<String, serde_json::Error> {
     bounds::set(&mut document, limits);
-    upload::set_encodings(&mut document);
+    invoke::complete(&mut document);
+    upload::complete(&mut document);
     for item in document.paths.paths.values_mut() {
         let operations =
             [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch, &mut item.head];

@@ -4,7 +4,8 @@
 
 use utoipa::ToSchema;
 use utoipa::openapi::encoding::EncodingBuilder;
-use utoipa::openapi::{OpenApi, RefOr};
+use utoipa::openapi::schema::AdditionalProperties;
+use utoipa::openapi::{OpenApi, RefOr, Schema};
 
 use super::LimitsAsked;
 use crate::model::Permission;
@@ -37,8 +38,13 @@ pub(in crate::api) struct UploadForm {
     limits: Option<LimitsAsked>,
 }
 
-/// Tells which parts are JSON and which is a file: the derive has no words for it.
-pub(super) fn set_encodings(document: &mut OpenApi) {
+/// Tells that there are no other parts, which are JSON and which is a file: the derive has no words for it.
+pub(super) fn complete(document: &mut OpenApi) {
+    let schemas = document.components.as_mut().map(|components| &mut components.schemas);
+    let form = schemas.and_then(|schemas| schemas.get_mut(UploadForm::name().as_ref()));
+    if let Some(RefOr::T(Schema::Object(form))) = form {
+        form.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+    }
     let upload = document.paths.paths.get_mut("/api/v1/wasm/modules").and_then(|item| item.post.as_mut());
     let Some(RefOr::T(body)) = upload.and_then(|operation| operation.request_body.as_mut()) else { return };
     if let Some(RefOr::T(content)) = body.content.get_mut("multipart/form-data") {
