@@ -16,6 +16,13 @@ use crate::{guests, project, system};
 /// Its phases with fixed cases take ten seconds of these; the rest is for random ones.
 const SECONDS: u32 = 75;
 
+/// `cargo xtask schemathesis`
+pub fn run_alone(steps: &mut Steps) -> Result<()> {
+    guests::build(steps)?;
+    steps.attempt("the API against its document", run);
+    steps.finish()
+}
+
 /// Starts a gateway with a module in it, and lets schemathesis try all operations.
 pub fn run(step: &mut Step) -> Result<()> {
     system::ensure_python(step)?;

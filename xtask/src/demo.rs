@@ -54,8 +54,8 @@ pub fn run(steps: &mut Steps, listen: Option<SocketAddr>, ending: Ending) -> Res
     let paint = steps.paint();
     steps.step("programs", |step| system::ensure(step, &[system::C_COMPILER]))?;
     guests::build(steps)?;
-    let program = steps
-        .step("the gateway, in release (minutes the first time)", |step| gateway::build(step, &["--release"]))?;
+    let program =
+        steps.step("the gateway, in release (minutes the first time)", |step| gateway::build(step, &["--release"]))?;
     let gateway = steps.step("start it with no configuration", |step| {
         let address = listen.map_or_else(gateway::usual_address, Ok)?;
         let gateway = Gateway::start("demo", program, address)?;

@@ -51,6 +51,8 @@ enum Command {
     Test,
     /// Write the document of the API, `docs/openapi.json`, as the code has it now.
     Openapi,
+    /// Try the API against its document with schemathesis: one step of `test`, after `guests`.
+    Schemathesis,
     /// What CI runs before the tests: format, clippy, docs, licences, structure.
     Check,
     /// Build the guests into `target/guests`, and install what that needs.
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
         }
         Command::Test => test::run(&mut steps),
         Command::Openapi => api::write_document(&mut steps),
+        Command::Schemathesis => api::run_alone(&mut steps),
         Command::Check => check::run_all(&mut steps),
         Command::Guests => guests::run(&mut steps),
         Command::Bench { arguments } => bench::run(&mut steps, &arguments),

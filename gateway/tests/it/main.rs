@@ -26,6 +26,7 @@ mod modules;
 mod neighbours;
 mod openapi;
 mod outcomes;
+mod permissions;
 mod process;
 mod raw_http;
 mod restart;
