@@ -39,3 +39,14 @@ schemathesis.openapi.format(
 def component(ctx, response):
     """A download is a component as it was uploaded, and checked as the text of its bytes."""
     return response.content.decode("latin-1")
+
+
+@schemathesis.check
+def valid_call_refused_for_its_limits_only(ctx, response, case):
+    """A call as the document has it is refused with 400 only where the module's own limits are lower."""
+    is_valid = case.meta is not None and case.meta.generation.mode.is_positive
+    if not case.path.endswith("/invoke") or not is_valid or response.status_code != 400:
+        return
+    mistakes = response.json().get("errors", [])
+    lower = [one for one in mistakes if one["code"] == "out-of-range" and one["path"].startswith("/limits/")]
+    assert mistakes and lower == mistakes, f"a valid call was refused: {response.text}"
