@@ -177,18 +177,16 @@ pub(super) async fn download(
     State(services): State<Services>,
     _: AsViewer,
     Reference(reference): Reference,
-    method: Method,
-    headers: HeaderMap,
-    uri: Uri,
+    request: Parts,
 ) -> Result<Response, Problem> {
-    Query::of(&uri, &[]).finish()?;
+    Query::of(&request.uri, &[]).finish()?;
     let revision = resolve(&services, &reference)?;
     let module = &revision.module;
     let etag = format!("\"{}\"", module.sha256);
-    if is_known(&headers, &etag) {
+    if is_known(&request.headers, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
-    let body = if method == Method::HEAD {
+    let body = if request.method == Method::HEAD {
         Body::empty()
     } else {
         let turn = services.transfers.download().await?;

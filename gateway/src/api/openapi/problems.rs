@@ -75,7 +75,7 @@ fn response_of(codes: &[Code]) -> Response {
     let narrowed = ObjectBuilder::new()
         .property("code", ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names(codes))))
         .property("origin", ObjectBuilder::new().schema_type(Type::String).enum_values(Some(origins)))
-        .property("status", ObjectBuilder::new().schema_type(Type::Integer).enum_values(statuses(codes)));
+        .property("status", ObjectBuilder::new().schema_type(Type::Integer).enum_values(Some(statuses(codes))));
     let schema = AllOfBuilder::new().item(Ref::from_schema_name(Members::name())).item(narrowed);
     let examples = codes.iter().map(|code| {
         let example = ExampleBuilder::new().summary(code.title()).value(Some(example(*code)));
@@ -101,8 +101,8 @@ fn names(codes: &[Code]) -> Vec<&'static str> {
     codes.iter().map(|code| code.as_str()).collect()
 }
 
-fn statuses(codes: &[Code]) -> Option<BTreeSet<u16>> {
-    Some(codes.iter().map(|code| code.status()).collect())
+fn statuses(codes: &[Code]) -> BTreeSet<u16> {
+    codes.iter().map(|code| code.status()).collect()
 }
 
 /// The headers that come with these codes, besides those of every answer.
