@@ -5,7 +5,7 @@
 use anyhow::{Context as _, Result};
 
 use crate::steps::{Step, Steps};
-use crate::{check, guests, project, system};
+use crate::{api, check, guests, project, system};
 
 /// Runs all of it.
 pub fn run(steps: &mut Steps) -> Result<()> {
@@ -15,6 +15,7 @@ pub fn run(steps: &mut Steps) -> Result<()> {
     // Passed through: the tests' own lines are the report that people and CI read.
     steps.attempt("tests", |step| step.show(project::cargo().args(["test", "--workspace", "--no-fail-fast"])));
     steps.attempt("tests of the Rust template", test_template);
+    steps.attempt("the API against its document", api::run);
     steps.finish()
 }
 

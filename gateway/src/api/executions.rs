@@ -7,10 +7,12 @@ use axum::response::Response;
 use jiff::Timestamp;
 use semver::Version;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Services;
 use super::answer::{Listing, json};
 use super::authorize::AsViewer;
+use super::openapi::refusals;
 use super::query::Query;
 use crate::error::Code;
 use crate::http::Problem;
@@ -19,18 +21,24 @@ use crate::model::{ExecutionError, ExecutionId, ExecutionRecord, Level, ModuleId
 use crate::store::{ExecutionFilter, Page, PageRequest};
 
 /// An execution without its log lines, which have an address of their own.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Execution)]
 struct Summary {
     execution_id: ExecutionId,
     module_id: ModuleId,
     module: ModuleName,
+    #[schema(value_type = String, example = "1.2.0")]
     version: Version,
     function: String,
     status: Status,
     started_at: Timestamp,
+    #[schema(required = true)]
     duration_us: Option<u64>,
+    #[schema(required = true)]
     fuel: Option<u64>,
+    #[schema(required = true)]
     memory_bytes: Option<u64>,
+    #[schema(required = true)]
     error: Option<ExecutionError>,
     lines_dropped: u64,
 }
@@ -54,7 +62,7 @@ impl From<ExecutionRecord> for Summary {
     }
 }
 
-/// `{execution}` of a path; what is no id is the id of nothing.
+/// `{execution_id}` of a path; what is no id is the id of nothing.
 pub(super) struct Id(ExecutionId);
 
 impl<S: Send + Sync> FromRequestParts<S> for Id {
@@ -70,7 +78,29 @@ fn no_execution() -> Problem {
     Problem::new(Code::NotFound, "there is no such execution")
 }
 
-/// `GET /api/v1/wasm/executions`
+refusals! {
+    /// Of a list.
+    ListRefusals = [UnknownField, Unauthenticated, Forbidden];
+    /// Of one execution.
+    Refusals = [UnknownField, Unauthenticated, Forbidden, NotFound];
+}
+
+/// List executions
+///
+/// Needs the role `viewer`. The newest first.
+#[utoipa::path(
+    get, path = "/api/v1/wasm/executions", operation_id = "list_executions", tag = "executions",
+    params(
+        ("module_id" = inline(Option<ModuleId>), Query, description = "Of this version."),
+        ("status" = inline(Option<Status>), Query, description = "In this state."),
+        ("job" = Option<String>, Query, description = "Of this job; no execution belongs to one yet."),
+        ("from" = Option<Timestamp>, Query, description = "Started at or after."),
+        ("to" = Option<Timestamp>, Query, description = "Started before."),
+        ("page" = Option<u32>, Query, description = "From 1; a page behind the last is empty.", minimum = 1, maximum = 4_294_967_295_u64),
+        ("limit" = Option<u32>, Query, description = "Items a page; 50 by default.", minimum = 1, maximum = 200),
+    ),
+    responses((status = 200, description = "A page of them.", body = Listing<Summary>), ListRefusals)
+)]
 pub(super) async fn list(
     State(services): State<Services>,
     AsViewer(caller): AsViewer,
@@ -130,7 +160,14 @@ pub(super) fn time(text: &str) -> Result<Timestamp, String> {
     text.parse().map_err(|_| "is a time such as 2026-01-31T12:00:00Z".to_owned())
 }
 
-/// `GET /api/v1/wasm/executions/{execution}`
+/// Show one execution
+///
+/// Needs the role `viewer`. Readable within a second of its end.
+#[utoipa::path(
+    get, path = "/api/v1/wasm/executions/{execution_id}", operation_id = "show_execution", tag = "executions",
+    params(("execution_id" = inline(ExecutionId), Path, description = "Its id.")),
+    responses((status = 200, description = "The execution, without its log lines.", body = Summary), Refusals)
+)]
 pub(super) async fn show(
     State(services): State<Services>,
     AsViewer(caller): AsViewer,
@@ -142,7 +179,20 @@ pub(super) async fn show(
     Ok(json(StatusCode::OK, &Summary::from(record)))
 }
 
-/// `GET /api/v1/wasm/executions/{execution}/logs`
+/// Show what an execution logged
+///
+/// Needs the role `viewer`.
+#[utoipa::path(
+    get, path = "/api/v1/wasm/executions/{execution_id}/logs", operation_id = "list_logs", tag = "executions",
+    params(
+        ("execution_id" = inline(ExecutionId), Path, description = "Its id."),
+        ("module_id" = inline(Option<ModuleId>), Query, description = "Of this version only."),
+        ("level" = inline(Option<Level>), Query, description = "Lines of this level and above."),
+        ("page" = Option<u32>, Query, description = "From 1; a page behind the last is empty.", minimum = 1, maximum = 4_294_967_295_u64),
+        ("limit" = Option<u32>, Query, description = "Items a page; 50 by default.", minimum = 1, maximum = 200),
+    ),
+    responses((status = 200, description = "A page of entries, each with its lines.", body = Listing<ExecutionRecord>), Refusals)
+)]
 pub(super) async fn logs(
     State(services): State<Services>,
     AsViewer(caller): AsViewer,

@@ -234,6 +234,12 @@ impl Client {
         self.collect(request.header(header::CONTENT_TYPE, "application/json").body(body)).await
     }
 
+    /// Puts a JSON body in the place of what is there.
+    pub(super) async fn put_json(&self, path: &[&str], body: Vec<u8>) -> Result<Answer, Error> {
+        let request = self.request(Method::PUT, path);
+        self.collect(request.header(header::CONTENT_TYPE, "application/json").body(body)).await
+    }
+
     /// Sends a form with files.
     pub(super) async fn post_form(&self, path: &[&str], form: multipart::Form) -> Result<Answer, Error> {
         self.collect(self.request(Method::POST, path).multipart(form)).await

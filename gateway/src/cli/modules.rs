@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, anyhow};
 use http::header;
 use indicatif::BinaryBytes;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -94,18 +94,19 @@ pub(super) struct View {
     description: String,
     kind: String,
     imports: Vec<String>,
-    permissions: Vec<PermissionView>,
+    pub(super) permissions: Vec<PermissionView>,
     limits: serde_json::Map<String, Value>,
     signature: Option<SignatureView>,
     created_at: String,
     created_by: String,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// A permission as it is shown.
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
-struct PermissionView {
-    permission: String,
-    resource: String,
+pub(super) struct PermissionView {
+    pub(super) permission: String,
+    pub(super) resource: String,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -10,6 +10,7 @@ pub mod auth;
 pub mod body;
 pub mod invoke;
 pub mod listener;
+pub mod media_type;
 pub mod problem;
 pub mod rate_limit;
 pub mod request_id;

@@ -11,10 +11,12 @@ mod intake;
 mod locks;
 mod request;
 mod service;
+mod settings;
 mod snapshot;
 mod wit;
 
 pub use intake::{Component, inspect};
+pub use request::{DESCRIPTION_CHARACTERS_MAX, PERMISSIONS_MAX};
 pub use service::{Parts, Registry};
 pub use snapshot::{Revision, Snapshot};
 

@@ -44,13 +44,13 @@ pub struct Parts {
 
 /// The registry. Shared behind an `Arc`.
 pub struct Registry {
-    parts: Parts,
+    pub(super) parts: Parts,
     snapshot: ArcSwap<Snapshot>,
     intakes: Arc<Semaphore>,
     /// Held from the first byte stored to the row, and while a row's bytes go. Taken before `rows`.
     digests: DigestLocks,
     /// Held while a row and the snapshot change together.
-    rows: Mutex<()>,
+    pub(super) rows: Mutex<()>,
 }
 
 impl Registry {
@@ -103,7 +103,7 @@ impl Registry {
         Ok(found?)
     }
 
-    fn find(&self, reference: &ModuleRef) -> Result<Arc<Revision>, Error> {
+    pub(super) fn find(&self, reference: &ModuleRef) -> Result<Arc<Revision>, Error> {
         self.snapshot().resolve(reference).cloned().ok_or_else(|| Error::NotFound(reference.clone()))
     }
 
@@ -173,14 +173,17 @@ impl Registry {
         })?;
         let _row_and_snapshot = self.rows.lock().await;
         match self.parts.store.insert_module(&module).await? {
-            Inserted::Created => {
-                let revision = revision(&self.parts, module);
-                let module = Arc::clone(&revision.module);
-                self.snapshot.store(Arc::new(self.snapshot().with(revision)));
-                Ok(Uploaded::Created(module))
-            }
+            Inserted::Created => Ok(Uploaded::Created(self.show(module))),
             Inserted::Existed(other) => taken(Arc::from(other), digest),
         }
+    }
+
+    /// Puts a module into the snapshot, for others to see. `rows` is held.
+    pub(super) fn show(&self, module: Module) -> Arc<Module> {
+        let revision = revision(&self.parts, module);
+        let module = Arc::clone(&revision.module);
+        self.snapshot.store(Arc::new(self.snapshot().with(revision)));
+        module
     }
 
     async fn let_go(&self, reference: ModuleRef) -> Result<(), Error> {
@@ -297,7 +300,9 @@ fn length(bytes: &Bytes) -> u64 {
 }
 
 /// Runs `work` to its end even when the caller is dropped.
-async fn in_task<T: Send + 'static>(work: impl Future<Output = Result<T, Error>> + Send + 'static) -> Result<T, Error> {
+pub(super) async fn in_task<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
     tokio::spawn(work.in_current_span()).await.unwrap_or_else(|error| Err(ended_early(&error)))
 }
 

@@ -129,7 +129,7 @@ pub enum Outcome {
 }
 
 /// Why a step could not do its work, in its own words.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, utoipa::ToSchema)]
 pub struct StepFailure {
     /// Stable and machine-readable.
     pub code: String,
@@ -138,8 +138,10 @@ pub struct StepFailure {
     /// Whether another attempt may succeed.
     pub retryable: bool,
     /// Not before so many milliseconds.
+    #[schema(required = true)]
     pub retry_after_ms: Option<u32>,
     /// Anything more.
+    #[schema(value_type = serde_json::Value, required = true)]
     pub details: Option<JsonText>,
 }
 

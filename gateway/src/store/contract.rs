@@ -38,6 +38,12 @@ macro_rules! contract_tests {
                 contract_tests!(@run $open, p25_module_deletion(modules, deleted));
             }
             #[test]
+            fn p26_permission_update_persistence(
+                modules in contract::any_modules(), updates in contract::any_permission_updates()
+            ) {
+                contract_tests!(@run $open, p26_permission_update_persistence(modules, updates));
+            }
+            #[test]
             fn executions_are_listed_newest_first_as_they_are_narrowed(
                 modules in contract::any_modules(), records in contract::any_records(),
                 narrowed in contract::any_execution_filter(), limit in 1..5_u32
@@ -62,6 +68,8 @@ macro_rules! contract_tests {
             what_ran_when_the_process_ended_has_failed
             logs_are_narrowed_by_level_and_module
             executions_are_narrowed_to_what_is_visible
+            limits_are_replaced_and_nothing_else_is
+            what_is_gone_is_not_changed
         );
         crate::store::contract_keys::contract_tests!($open);
     };
@@ -119,6 +127,11 @@ fn any_permission() -> impl Strategy<Value = Permission> {
         PermissionKind::SecretUse,
     ];
     (select(kinds.to_vec()), any::<String>()).prop_map(|(permission, resource)| Permission { permission, resource })
+}
+
+/// Lists of permissions for the modules that their indexes pick, with warnings.
+pub(crate) fn any_permission_updates() -> impl Strategy<Value = Vec<(Index, Vec<Permission>, Vec<String>)>> {
+    vec((any::<Index>(), vec(any_permission(), 0..5), vec(any::<String>(), 0..3)), 1..8)
 }
 
 fn any_module() -> impl Strategy<Value = Module> {
@@ -357,6 +370,21 @@ pub(crate) async fn p25_module_deletion(store: &dyn Store, modules: Vec<Module>,
     }
 }
 
+pub(crate) async fn p26_permission_update_persistence(
+    store: &dyn Store,
+    mut modules: Vec<Module>,
+    updates: Vec<(Index, Vec<Permission>, Vec<String>)>,
+) {
+    insert_all(store, &modules).await;
+    for (index, permissions, warnings) in updates {
+        let place = index.index(modules.len());
+        let module = &mut modules[place];
+        assert!(store.replace_permissions(module.id, &permissions, &warnings).await.unwrap());
+        (module.permissions, module.warnings) = (permissions, warnings);
+        assert_eq!(store.all_modules().await.unwrap(), in_order(modules.clone()));
+    }
+}
+
 pub(crate) async fn executions_come_back(
     store: &dyn Store,
     modules: Vec<Module>,
@@ -538,4 +566,22 @@ pub(crate) async fn executions_are_narrowed_to_what_is_visible(store: &dyn Store
         found.sort_unstable();
         assert_eq!((found.concat().as_str(), page.total), (expected, expected.len() as u64));
     }
+}
+
+pub(crate) async fn limits_are_replaced_and_nothing_else_is(store: &dyn Store) {
+    let mut modules = [module("a", "1.0.0"), module("b", "1.0.0")];
+    insert_all(store, &modules).await;
+    for limits in [Limits { fuel: Some(5), memory_bytes: None, timeout_ms: Some(u64::MAX >> 1) }, Limits::default()] {
+        assert!(store.replace_limits(modules[1].id, &limits).await.unwrap());
+        modules[1].limits = limits;
+        assert_eq!(store.all_modules().await.unwrap(), modules);
+    }
+}
+
+pub(crate) async fn what_is_gone_is_not_changed(store: &dyn Store) {
+    let gone = ModuleId::generate();
+    let permission = Permission { permission: PermissionKind::HttpRead, resource: "*".to_owned() };
+    assert!(!store.replace_permissions(gone, &[permission], &[]).await.unwrap());
+    assert!(!store.replace_limits(gone, &Limits::default()).await.unwrap());
+    assert_eq!(store.all_modules().await.unwrap(), []);
 }

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::model::{ExecutionId, ExecutionRecord, Level, Module, ModuleId, Status};
+use crate::model::{ExecutionId, ExecutionRecord, Level, Limits, Module, ModuleId, Permission, Status};
 
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +124,16 @@ pub trait Modules: Send + Sync {
     /// Deletes a version with its permissions, executions and logs. Tells whether it was there,
     /// and whether another version still has the same digest.
     async fn delete_module(&self, id: ModuleId) -> Result<Option<DeletedModule>, Error>;
+    /// Replaces a version's permissions, and with them its warnings, which are about permissions too.
+    /// All or nothing; tells whether the version is there.
+    async fn replace_permissions(
+        &self,
+        id: ModuleId,
+        permissions: &[Permission],
+        warnings: &[String],
+    ) -> Result<bool, Error>;
+    /// Replaces a version's own limits; tells whether the version is there.
+    async fn replace_limits(&self, id: ModuleId, limits: &Limits) -> Result<bool, Error>;
     /// Whether any module has these bytes.
     async fn digest_in_use(&self, digest: crate::model::Digest) -> Result<bool, Error>;
 }

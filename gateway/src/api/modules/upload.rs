@@ -15,16 +15,18 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 
-use super::{refused, settings};
+use super::refused;
+use super::settings::{self, Place};
 use crate::api::Services;
 use crate::api::answer::json;
 use crate::api::audit::{self, Trail};
 use crate::api::authorize::AsAdmin;
-use crate::api::query::shortened;
+use crate::api::openapi::{UploadForm, refusals};
+use crate::api::query::{Query, shortened};
 use crate::error::{Code, FieldError};
 use crate::http::Problem;
 use crate::http::body::{self, Bounds, Limited};
-use crate::model::{AuditEntry, ModuleName, action, parse_version};
+use crate::model::{AuditEntry, Module, ModuleName, action, parse_version};
 use crate::registry::{Upload, Uploaded};
 
 /// All parts of text, which is what a body may have besides the module.
@@ -38,13 +40,42 @@ const VERSION_CHARACTERS_MAX: usize = 128;
 
 const PARTS: [&str; 8] = ["module", "name", "version", "description", "permissions", "limits", "signature", "key_id"];
 
-/// `POST /api/v1/wasm/modules`
+refusals! {
+    /// Of an upload.
+    Refusals = [
+        UnknownField, Unauthenticated, Forbidden, VersionExists, TooLarge, UnsupportedMediaType, InvalidModule, Overloaded,
+    ];
+}
+
+/// Upload a version
+///
+/// Needs the role `admin`. The same bytes again under the same name and version are no error; other bytes are.
+#[utoipa::path(
+    post, path = "/api/v1/wasm/modules", operation_id = "upload_module", tag = "modules",
+    request_body(content = UploadForm, content_type = "multipart/form-data"),
+    responses(
+        (status = 201, description = "It is stored now.", body = Module,
+         headers(("location", description = "Where it is.")),
+         links(
+             ("show" = (operation_id = "show_module", parameters(("module" = "$response.body#/id")))),
+             ("download" = (operation_id = "download_module", parameters(("module" = "$response.body#/id")))),
+             ("invoke" = (operation_id = "invoke", parameters(("module" = "$response.body#/id")))),
+             ("replace_permissions" = (operation_id = "replace_permissions", parameters(("module" = "$response.body#/id")))),
+             ("replace_limits" = (operation_id = "replace_limits", parameters(("module" = "$response.body#/id")))),
+             ("delete" = (operation_id = "delete_module", parameters(("module" = "$response.body#/id")))),
+             ("executions" = (operation_id = "list_executions", parameters(("module_id" = "$response.body#/id")))),
+         )),
+        (status = 200, description = "It was stored before.", body = Module),
+        Refusals,
+    )
+)]
 pub(in crate::api) async fn upload(
     State(services): State<Services>,
     AsAdmin(caller): AsAdmin,
     trail: Trail,
     request: Request,
 ) -> Result<Response, Problem> {
+    Query::of(request.uri(), &[]).finish()?;
     let module_bytes_max = services.config.limits.module_bytes;
     let timeout = Duration::from_millis(services.config.server.body_timeout_ms);
     // Before a byte of the body is read, and until the module is stored.
@@ -163,9 +194,9 @@ impl Form {
         let name = self.required("name").and_then(|text| self.checked("name", name(&text)));
         let version = self.required("version").and_then(|text| self.checked("version", version(&text)));
         let description = self.text("description").unwrap_or_default();
-        let permissions = self.text("permissions").map(|text| settings::permissions(&text));
+        let permissions = self.text("permissions").map(|text| settings::permissions(Place::Part("permissions"), &text));
         let permissions = self.collected(permissions);
-        let limits = self.text("limits").map(|text| settings::limits(&text));
+        let limits = self.text("limits").map(|text| settings::limits(Place::Part("limits"), &text));
         let limits = self.collected(limits);
         for part in ["signature", "key_id"] {
             if self.text(part).is_some() {

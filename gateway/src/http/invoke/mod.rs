@@ -24,7 +24,7 @@ use tracing::Instrument as _;
 use self::record::Running;
 use self::request::InvokeRequest;
 use super::auth::SharedKeys;
-use super::{Body, Problem, body};
+use super::{Body, Problem, body, media_type};
 use crate::blob;
 use crate::clock::Clock;
 use crate::error::{Code, FieldError};
@@ -121,7 +121,7 @@ async fn invoke(
     let trace = trace.map(|trace| trace.about(&revision.module));
     let function = query::function(request.uri().query())?;
     require_function(&revision, &function)?;
-    query::require_json(request.headers())?;
+    media_type::require_json(request.headers())?;
     let respond_async = prefers_async(request.headers());
 
     let (body, room) = body::read_in(&plane.room, request.into_body(), plane.body).await.inspect_err(|error| {
