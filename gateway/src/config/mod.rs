@@ -11,6 +11,7 @@ mod print;
 mod reader;
 mod runtime;
 mod server;
+mod signatures;
 mod source;
 mod store;
 mod telemetry;
@@ -22,6 +23,7 @@ pub use error::{Error, Mistake};
 pub use limits::Limits;
 pub use runtime::Runtime;
 pub use server::Server;
+pub use signatures::{SignatureMode, Signatures, TrustedKey, Untrusted};
 pub use source::Sources;
 pub use store::Store;
 pub use telemetry::{LogFormat, Telemetry};
@@ -48,6 +50,8 @@ pub struct Config {
     pub runtime: Runtime,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[signatures]`.
+    pub signatures: Signatures,
     /// `[telemetry]`.
     pub telemetry: Telemetry,
 }
@@ -70,6 +74,7 @@ impl Config {
             blobs: reader.section("blobs", |section| Blobs::read(section, &data_dir)),
             runtime: reader.section("runtime", Runtime::read),
             limits: reader.section("limits", Limits::read),
+            signatures: reader.section("signatures", Signatures::read),
             telemetry: reader.section("telemetry", Telemetry::read),
             data_dir,
         };
@@ -89,6 +94,7 @@ impl Config {
         self.blobs.print(&mut printer, &self.data_dir);
         self.runtime.print(&mut printer);
         self.limits.print(&mut printer);
+        self.signatures.print(&mut printer);
         self.telemetry.print(&mut printer);
         printer.finish()
     }
@@ -102,6 +108,7 @@ impl Config {
             blobs: Blobs::default_in(&data_dir),
             runtime: Runtime { instances: 100, ..Runtime::default() },
             limits: Limits::default(),
+            signatures: Signatures::default(),
             telemetry: Telemetry::default(),
             data_dir,
         }

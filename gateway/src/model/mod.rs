@@ -13,6 +13,7 @@ mod limits;
 mod module;
 mod name;
 mod permission;
+mod signature;
 
 pub use digest::{Digest, ParseDigestError};
 pub use execution::{ExecutionError, ExecutionRecord, Level, LogLine, Status};
@@ -22,6 +23,9 @@ pub(crate) use json::any_json;
 pub use json::{JSON_DEPTH_MAX, JsonText, NotJson};
 pub use key::{Key, Role};
 pub use limits::{EffectiveLimits, LimitAboveCeiling, Limits, RESIDENT_MEMORY_BYTES};
-pub use module::{Module, ModuleKind, NOTE_PREFIX, Signature};
+pub use module::{Module, ModuleKind, NOTE_PREFIX};
 pub use name::{ModuleName, ModuleRef, ParseNameError, ParseRefError, parse_version};
 pub use permission::{BadPermission, Permission, PermissionKind};
+pub use signature::{
+    ParseKeyError, ParseSignatureError, PrivateKey, PublicKey, Signature, SignatureValue, SignedModule, StoredSignature,
+};
