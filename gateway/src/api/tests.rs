@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::http::auth::{KeyRing, generate_key};
 use crate::model::{Digest, ExecutionId, ExecutionRecord, Level, LogLine, Module, Role, Status};
 use crate::registry::fixtures::step_component;
-use crate::registry::{CompileError, Compiler, Parts};
+use crate::registry::{CompileError, Compiler, Parts, Trust};
 use crate::store::sqlite::SqliteStore;
 
 /// Compiling is the runtime's part, and has tests there.
@@ -57,6 +57,7 @@ impl Gateway {
             blobs: blobs.clone(),
             compiler: Arc::new(NotCompiled),
             limits: config.limits.clone(),
+            trust: Trust::new(config.signatures.clone(), metrics.clone()),
             metrics: metrics.clone(),
             clock,
         };

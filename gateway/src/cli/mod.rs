@@ -7,6 +7,7 @@
 
 mod build;
 mod client;
+mod compile_worker;
 mod config;
 mod failure;
 mod init;
@@ -19,6 +20,7 @@ mod output;
 mod pretty;
 mod problem;
 mod serve;
+mod sign;
 mod template;
 mod upload;
 mod whole_file;
@@ -67,9 +69,16 @@ enum Command {
     Invoke(invoke::Args),
     /// Show what an execution logged, or follow a module.
     Logs(logs::Args),
+    /// Make a key pair to sign modules with.
+    Keygen(sign::Keygen),
+    /// Sign a component, and print the signature.
+    Sign(sign::Sign),
     /// Check or print the configuration.
     #[command(subcommand)]
     Config(config::Command),
+    /// What the gateway starts for each component that it compiles.
+    #[command(hide = true)]
+    CompileWorker(compile_worker::Args),
 }
 
 /// Parses the arguments, does what they say, and tells how it went: 0 done,
@@ -106,7 +115,13 @@ fn dispatch(command: Command, out: Out) -> anyhow::Result<()> {
         Command::Delete(args) => interruptible(modules::delete(args, out)),
         Command::Invoke(args) => interruptible(invoke::run(args, out)),
         Command::Logs(args) => interruptible(logs::run(args, out)),
+        Command::Keygen(args) => sign::keygen(&args, out),
+        Command::Sign(args) => sign::sign(&args, out),
         Command::Config(command) => config::run(command, out),
+        Command::CompileWorker(args) => {
+            compile_worker::run(&args);
+            Ok(())
+        }
     }
 }
 

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// The eight points whose order divides 8, and the second encodings of those that have one.
-/// From "Taming the many EdDSAs" (Chalkias, Garillot, Nikolaenko, SSR 2020), table 6.
+/// From "Taming the many `EdDSA`s" (Chalkias, Garillot, Nikolaenko, SSR 2020), table 6.
 const SMALL_ORDER: [&str; 14] = [
     "0100000000000000000000000000000000000000000000000000000000000000",
     "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
@@ -87,7 +87,7 @@ fn every_wycheproof_vector_is_judged_as_it_should_be() {
 fn keys_come_back_from_their_pem_and_other_texts_are_refused() {
     let key = PrivateKey::from_seed(&[3; 32]);
     let pem = key.to_pem().unwrap();
-    assert!(pem.as_ref().starts_with("-----BEGIN PRIVATE KEY-----\n"), "{:?}", key);
+    assert!(pem.as_ref().starts_with("-----BEGIN PRIVATE KEY-----\n"), "{key:?}");
     assert_eq!(PrivateKey::from_pem(pem.as_ref()).unwrap().public_key(), key.public_key());
     let public = key.public_key();
     assert_eq!(public.to_pem().unwrap().parse(), Ok(public.clone()));

@@ -9,6 +9,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use sluice::app::{App, Stopped};
 use sluice::config::Config;
+use sluice::runtime::CompileIn;
 
 use super::Files;
 
@@ -50,7 +51,8 @@ impl TestGateway {
     pub async fn start_in(folder: Arc<tempfile::TempDir>, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::for_tests(folder.path().to_owned());
         change(&mut config);
-        let app = App::start(config).await.unwrap();
+        let program = env!("CARGO_BIN_EXE_sluice").into();
+        let app = App::start(config, CompileIn::Child { program }).await.unwrap();
         let key = std::fs::read_to_string(folder.path().join("admin.key")).unwrap().trim().to_owned();
         let base = format!("http://{}", app.address());
         Self { app: Some(app), folder, base, key, client: client() }
