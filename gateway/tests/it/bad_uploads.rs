@@ -211,10 +211,6 @@ async fn permissions_and_limits_are_refused_with_the_path_of_each_mistake() {
 #[tokio::test]
 async fn half_a_signature_is_refused_with_what_is_missing() {
     let gw = TestGateway::start().await;
-    let whole = || {
-        let module = Part::bytes(echo("a"));
-        Form::new().part("module", module).text("name", "echo").text("version", "1.0.0")
-    };
     for (part, expected) in [
         ("signature", ["signature invalid", "key_id required"].as_slice()),
         ("key_id", &["signature required"]),

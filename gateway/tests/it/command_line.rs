@@ -3,6 +3,7 @@
 mod life;
 mod local;
 mod refusals;
+mod signing;
 mod transfer;
 
 use std::path::{Path, PathBuf};
