@@ -305,7 +305,7 @@ async fn one_caller_compiles_one_module_at_a_time() {
         let bombs = [1_900, 1_899, 1_898].map(|blocks| gw.upload("bomb", "1.0.0", many_phis(blocks)));
         futures_util::future::join_all(bombs).await
     };
-    let mut uploads = std::pin::pin!(uploads);
+    let mut uploads = Box::pin(uploads);
     let mut most = 0;
     let answers = loop {
         tokio::select! {
@@ -313,6 +313,7 @@ async fn one_caller_compiles_one_module_at_a_time() {
             () = tokio::time::sleep(Duration::from_millis(10)) => most = most.max(compilers_of(process.id()).len()),
         }
     };
+    drop(uploads);
     assert_eq!(most, 1);
     for answer in answers {
         answer.expect_problem(422, "invalid-module");

@@ -65,8 +65,8 @@ async fn a_signature_of_openssl_with_a_key_of_openssl_is_taken() {
     let file = put_guest(&author, "echo");
     openssl(&author, "genpkey -algorithm ed25519 -out key.pem");
     openssl(&author, "pkey -in key.pem -pubout -out key.pub");
-    let digest = author.run(&["sign", &file, "--key-file", "key.pem", "--name", "echo", "--version", "1.0.0", "--json"]);
-    let ours = digest.await.done().json();
+    let sign = ["sign", &file, "--key-file", "key.pem", "--name", "echo", "--version", "1.0.0", "--json"];
+    let ours = author.run(&sign).await.done().json();
     let message = format!("sluice-module-v1\necho\n1.0.0\n{}\n", ours["sha256"].as_str().unwrap());
     std::fs::write(author.path("message"), message).unwrap();
     openssl(&author, "pkeyutl -sign -rawin -inkey key.pem -in message -out signature");
