@@ -176,13 +176,15 @@ async fn the_compiling_process_has_its_bounds_and_nothing_of_the_gateways() {
     .await;
     let form = Form::new().part("module", Part::bytes(many_phis(1_900))).text("name", "bomb").text("version", "1.0.0");
     let upload = tokio::spawn(process.gateway.request(Method::POST, "/api/v1/wasm/modules").multipart(form).send());
-    // It gives its rights away before it reads anything, and the last of them is that of a core file.
+    // It gives its rights away before it reads anything, and that to open files among the last.
     let read = |id: u32, file: &str| std::fs::read_to_string(format!("/proc/{id}/{file}")).ok();
     let (id, limits) = eventually(|| {
         let id = *compilers_of(process.id()).first()?;
         let limits = read(id, "limits")?;
-        let line = limits.lines().find(|line| line.starts_with("Max core file size"))?.to_owned();
-        line.split_whitespace().nth(4).filter(|soft| *soft == "0").map(|_| (id, limits))
+        let bounded = limits.lines().any(|line| {
+            line.strip_prefix("Max open files").is_some_and(|rest| rest.split_whitespace().next() == Some("16"))
+        });
+        bounded.then_some((id, limits))
     })
     .await;
     let soft_and_hard = |name: &str| {

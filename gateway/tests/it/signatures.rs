@@ -60,7 +60,9 @@ async fn a_signed_module_tells_its_key_and_runs_also_after_a_restart() {
     let module = upload_signed(&gw, "rules", "1.2.0", "release-2026").await.expect_status(201).json();
     let told = module["signature"].as_object().unwrap();
     assert_eq!(told.keys().collect::<Vec<_>>(), ["key_id", "verified_at"], "{module}");
-    assert_eq!((&told["key_id"], &told["verified_at"]), (&json!("release-2026"), &module["created_at"]));
+    assert_eq!(told["key_id"], "release-2026");
+    let time = |value: &serde_json::Value| value.as_str().unwrap().parse::<Timestamp>().unwrap();
+    assert!(time(&told["verified_at"]) <= time(&module["created_at"]), "{module}");
     assert_eq!(gw.invoke("rules", json!(1)).await.expect_output(), 1);
     // The same again is the same module, as ever.
     upload_signed(&gw, "rules", "1.2.0", "release-2026").await.expect_status(200);
@@ -170,7 +172,8 @@ async fn what_no_longer_verifies_is_not_run_after_a_restart_and_comes_back_with_
     }
     // One alert a module, however often it is asked for.
     assert_eq!(gw.metric(ALERTS).await, 2);
-    assert_eq!(gw.get("/api/v1/wasm/executions").await.json()["total"], 1);
+    // What was not run leaves no record.
+    gw.eventually("/api/v1/wasm/executions", |answer| answer.json()["total"] == 1).await;
 
     let revoked = [TrustedKey { revoked: true, ..trusted("release") }];
     let gw = restarted(gw, SignatureMode::Optional, &revoked).await;
