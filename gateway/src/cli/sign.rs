@@ -141,8 +141,7 @@ fn digest(path: &Path) -> io::Result<Digest> {
 /// Writes a file that must not be there yet, with exactly this mode.
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
     let unwritable = || format!("{} can't be written", path.display());
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path).with_context(unwritable)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path).with_context(unwritable)?;
     let written = file.write_all(bytes).and_then(|()| file.set_permissions(Permissions::from_mode(mode)));
     written.and_then(|()| file.sync_all()).with_context(unwritable)
 }
@@ -160,7 +159,8 @@ mod tests {
         let mode = std::fs::metadata(&args.output).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let before = std::fs::read(&args.output).unwrap();
-        let public: PublicKey = std::fs::read_to_string(folder.path().join("release.pem.pub")).unwrap().parse().unwrap();
+        let public: PublicKey =
+            std::fs::read_to_string(folder.path().join("release.pem.pub")).unwrap().parse().unwrap();
         assert_eq!(read_key(&args.output).unwrap().public_key(), public);
 
         keygen(&args, Out::for_tests()).unwrap_err();

@@ -158,9 +158,7 @@ pub(super) fn tables_of(text: &str, name: &str, origin: &Origin) -> Result<Vec<T
 /// The tables of a list; nothing where anything in it is no table.
 fn tables(list: &[Spanned<DeValue<'_>>], name: &str, at: &impl Fn(usize) -> Origin) -> Option<Vec<Table>> {
     let table = |value: &Spanned<DeValue<'_>>| match value.get_ref() {
-        DeValue::Table(table) => {
-            Some(Table { entries: entries(name, table, at), origin: at(value.span().start) })
-        }
+        DeValue::Table(table) => Some(Table { entries: entries(name, table, at), origin: at(value.span().start) }),
         _ => None,
     };
     list.iter().map(table).collect()

@@ -86,7 +86,9 @@ impl Trust {
         sha256: Digest,
         now: Timestamp,
     ) -> Result<Option<Signature>, Refusal> {
-        let Some(UploadedSignature { key_id, value }) = &upload.signature else { return self.unsigned().map(|()| None) };
+        let Some(UploadedSignature { key_id, value }) = &upload.signature else {
+            return self.unsigned().map(|()| None);
+        };
         let signature = |verified_at| Some(Signature { key_id: key_id.clone(), value: *value, verified_at });
         if self.mode() == SignatureMode::Off {
             return Ok(signature(None));

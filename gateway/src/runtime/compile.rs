@@ -123,7 +123,8 @@ impl CompileQueue {
         let mut work = move || {
             let mut bytes = Vec::new();
             component.read_to_end(&mut bytes).map_err(failed)?;
-            let compiled = engine.precompile_component(&bytes).map_err(|error| Error::Rejected(format!("{error:#}")))?;
+            let compiled =
+                engine.precompile_component(&bytes).map_err(|error| Error::Rejected(format!("{error:#}")))?;
             code.write_all(&compiled).map_err(failed)
         };
         // A thread of its own, since niceness stays with a thread: a pooled one
@@ -184,9 +185,7 @@ impl CompileQueue {
             (None, Some(Signal::XCPU)) => {
                 rejected(format!("compiling it takes more than {} s of a processor", self.job.cpu_s))
             }
-            (None, Some(Signal::XFSZ)) => {
-                rejected(format!("its code is larger than {} bytes", worker::CODE_BYTES_MAX))
-            }
+            (None, Some(Signal::XFSZ)) => rejected(format!("its code is larger than {} bytes", worker::CODE_BYTES_MAX)),
             // Rust aborts when there is no memory, and says so; `KILL` is the kernel's when the machine has none.
             (None, Some(Signal::ABORT)) if said.contains(worker::NO_MEMORY) => {
                 rejected(format!("compiling it takes more than {} bytes of memory", self.job.memory_bytes))

@@ -158,7 +158,8 @@ mod tests {
             let (runs, compiles) = (engine::for_tests(metering), engine::for_compiling(metering).unwrap());
             let hash = artifact::compatibility(&runs, metering);
             assert_eq!(hash, artifact::compatibility(&compiles, metering), "{metering:?}");
-            let bytes = wat::parse_str("(component (core module (memory 1) (func (drop (memory.grow (i32.const 1))))))");
+            let bytes =
+                wat::parse_str("(component (core module (memory 1) (func (drop (memory.grow (i32.const 1))))))");
             let code = compiles.precompile_component(&bytes.unwrap()).unwrap();
             let mut file = tempfile::NamedTempFile::new().unwrap();
             file.write_all(&code).unwrap();

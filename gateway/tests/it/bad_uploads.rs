@@ -211,10 +211,9 @@ async fn permissions_and_limits_are_refused_with_the_path_of_each_mistake() {
 #[tokio::test]
 async fn half_a_signature_is_refused_with_what_is_missing() {
     let gw = TestGateway::start().await;
-    for (part, expected) in [
-        ("signature", ["signature invalid", "key_id required"].as_slice()),
-        ("key_id", &["signature required"]),
-    ] {
+    for (part, expected) in
+        [("signature", ["signature invalid", "key_id required"].as_slice()), ("key_id", &["signature required"])]
+    {
         let problem = refused(&gw, whole().text(part, "x"), 400, "bad-request").await;
         assert_eq!(errors(&problem), expected);
     }

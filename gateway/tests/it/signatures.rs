@@ -16,13 +16,7 @@ fn key() -> PrivateKey {
 }
 
 fn trusted(id: &str) -> TrustedKey {
-    TrustedKey {
-        id: id.to_owned(),
-        public_key: key().public_key(),
-        not_before: None,
-        not_after: None,
-        revoked: false,
-    }
+    TrustedKey { id: id.to_owned(), public_key: key().public_key(), not_before: None, not_after: None, revoked: false }
 }
 
 fn rule(mode: SignatureMode, keys: &[TrustedKey]) -> impl FnOnce(&mut Config) + use<> {
@@ -117,7 +111,8 @@ async fn a_key_signs_within_its_window_and_not_once_it_is_revoked() {
         TrustedKey { not_before: Some(now - 1.hour()), not_after: Some(now + 1.hour()), ..trusted("current") },
     ];
     let gw = TestGateway::start_with(rule(SignatureMode::Optional, &keys)).await;
-    for (key_id, reason) in [("expired", "it expired at"), ("future", "it is not valid before"), ("revoked", "it is revoked")]
+    for (key_id, reason) in
+        [("expired", "it expired at"), ("future", "it is not valid before"), ("revoked", "it is revoked")]
     {
         let problem = upload_signed(&gw, "rules", "1.0.0", key_id).await.expect_refusal(422, "invalid-signature");
         assert!(problem["detail"].as_str().unwrap().contains(reason), "{problem}");

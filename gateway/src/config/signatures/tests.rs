@@ -81,8 +81,10 @@ fn every_mistake_in_a_key_is_told_where_it_is() {
 fn required_without_a_key_that_is_trusted_would_refuse_everything_and_is_a_mistake() {
     let error = report("[signatures]\nmode = \"required\"\n");
     assert!(error.starts_with("2: [signatures] mode: `required` needs a key"), "{error}");
-    let revoked =
-        format!("[signatures]\nmode = \"required\"\nkeys = [{{id = \"a\", public_key = \"{}\", revoked = true}}]", key());
+    let revoked = format!(
+        "[signatures]\nmode = \"required\"\nkeys = [{{id = \"a\", public_key = \"{}\", revoked = true}}]",
+        key()
+    );
     assert!(report(&revoked).contains("not revoked"));
     assert!(report("[signatures]\nmode = \"on\"\n").contains("expected `off`, `optional` or `required`"));
 }

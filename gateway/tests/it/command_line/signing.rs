@@ -41,13 +41,14 @@ async fn trusting(author: Author, public_key: &str) -> Author {
 #[tokio::test]
 async fn a_key_is_made_and_a_module_signed_with_it_is_the_only_one_that_is_taken() {
     let author = Author::new().await;
-    let made = author.run(&["keygen", "--output", "release.pem"]).await.done().says(&["[[signatures.keys]]", "secret"]);
+    let keygen =
+        author.run(&["keygen", "--output", "release.pem"]).await.done().says(&["[[signatures.keys]]", "secret"]);
     let mode = std::fs::metadata(author.path("release.pem")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    assert!(!made.stderr.contains("PRIVATE") && !made.stdout.contains("PRIVATE"), "{made:?}");
+    assert!(!keygen.stderr.contains("PRIVATE") && !keygen.stdout.contains("PRIVATE"), "{keygen:?}");
     author.run(&["keygen", "--output", "release.pem"]).await.failed().says(&["release.pem.pub can't be written"]);
 
-    let author = trusting(author, made.stdout.trim()).await;
+    let author = trusting(author, keygen.stdout.trim()).await;
     let file = put_guest(&author, "echo");
     let upload = ["upload", &file, "--name", "echo", "--version", "1.0.0"];
     author.run(&upload).await.failed().says(&["signed modules only"]);
