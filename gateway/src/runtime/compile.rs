@@ -141,6 +141,8 @@ impl CompileQueue {
 
     async fn in_child(&self, program: &PathBuf, component: File, code: File) -> Result<(), Error> {
         let job = serde_json::to_string(&self.job).map_err(failed)?;
+        // The child dies with the thread that starts it (`worker`): this is a worker of the async runtime,
+        // which lives as long as the gateway, and must not be moved to a thread that ends when it idles.
         let mut child = Command::new(program)
             .args(["compile-worker", &job])
             // Nothing of the operator's secrets is where a component may come to rule.

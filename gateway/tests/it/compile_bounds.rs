@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arbitrary::{Arbitrary as _, Unstructured};
@@ -283,11 +284,14 @@ impl Addition {
 fn p19_module_format_validation_and_the_compiler_survive_whatever_wasm_smith_makes() {
     let start = async { TestGateway::start().await.module("echo").await };
     let bytes = prop::collection::vec(any::<u8>(), 2_000..20_000);
+    let (made, taken) = (AtomicUsize::new(0), AtomicUsize::new(0));
     property::check(20, (bytes, any::<bool>()), start, async |gw, (bytes, is_component)| {
         let Some(addition) = Addition::of(&bytes, is_component) else { return };
+        made.fetch_add(1, Ordering::Relaxed);
         let answer = gw.upload("made", "1.0.0", addition.appended_to(echo("base"))).await;
         match answer.status.as_u16() {
             201 => {
+                taken.fetch_add(1, Ordering::Relaxed);
                 // Nothing instantiates the addition, so the step is what it was.
                 assert_eq!(gw.invoke("made", json!(1)).await.expect_output(), 1);
                 gw.request(Method::DELETE, "/api/v1/wasm/modules/made@1.0.0").send().await.unwrap();
@@ -296,6 +300,8 @@ fn p19_module_format_validation_and_the_compiler_survive_whatever_wasm_smith_mak
         }
         assert_eq!(gw.invoke("echo", json!(2)).await.expect_output(), 2);
     });
+    let (made, taken) = (made.into_inner(), taken.into_inner());
+    assert!(made >= 10 && taken > 0, "{made} were made, {taken} of them compiled: this proves nothing");
 }
 
 #[tokio::test]
