@@ -12,7 +12,7 @@ use sluice::blob::Blobs;
 use sluice::clock::Clock;
 use sluice::config::{self, Config};
 use sluice::model::{Digest, ExecutionId, JsonText, Limits, Module, ModuleId, ModuleKind};
-use sluice::runtime::{Call, Execution, Outcome, Runtime};
+use sluice::runtime::{Call, CompileIn, Execution, Outcome, Runtime};
 use sluice::telemetry::{Metrics, ModuleMetrics};
 
 use crate::guest;
@@ -46,7 +46,7 @@ impl InProcess {
         adjust(&mut config);
         let metrics = Metrics::new();
         let blobs = Blobs::open(&config.blobs).await?;
-        let runtime = Runtime::open(&config, blobs, metrics.clone(), Clock::system())?;
+        let runtime = Runtime::open(&config, blobs, metrics.clone(), Clock::system(), CompileIn::ThisProcess)?;
         Ok(Self { runtime, metrics, config, _folder: folder })
     }
 

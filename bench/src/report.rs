@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::machine::{Machine, Versions};
 use crate::memory::Memory;
 use crate::paired::Paired;
+use crate::uploads::Uploads;
 
 /// Everything about one row's measurement.
 #[derive(Debug, Clone, Serialize)]
@@ -47,6 +48,8 @@ pub enum Figures {
     Paired(Paired),
     /// Of the memory row.
     Memory(Memory),
+    /// Of the row of a victim during uploads.
+    Uploads(Uploads),
 }
 
 /// How a row ended.
@@ -80,6 +83,7 @@ impl Figures {
         match self {
             Self::Paired(paired) => paired.status(),
             Self::Memory(memory) => memory.status(),
+            Self::Uploads(uploads) => uploads.status(),
         }
     }
 
@@ -87,6 +91,7 @@ impl Figures {
         match self {
             Self::Paired(paired) => paired.headline(),
             Self::Memory(memory) => memory.headline(),
+            Self::Uploads(uploads) => uploads.headline(),
         }
     }
 
@@ -94,6 +99,7 @@ impl Figures {
         match self {
             Self::Paired(paired) => paired.table(),
             Self::Memory(memory) => memory.table(),
+            Self::Uploads(uploads) => uploads.table(),
         }
     }
 }

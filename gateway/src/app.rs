@@ -34,7 +34,7 @@ use crate::http::service::{Door, Handler};
 use crate::http::{self, invoke, listener};
 use crate::model::ExecutionError;
 use crate::registry::{self, Registry};
-use crate::runtime::{self, Runtime};
+use crate::runtime::{self, CompileIn, Runtime};
 use crate::store::recorder::{self, Recorder};
 use crate::store::refusals::{self, Refusals};
 use crate::store::sqlite::SqliteStore;
@@ -84,6 +84,9 @@ pub enum Error {
     /// Logging or the exporter can't be set up.
     #[error(transparent)]
     Telemetry(#[from] telemetry::Error),
+    /// The binary that compiles can't be found: it is this program's.
+    #[error("the path of this program can't be had, and it is needed to compile: {0}")]
+    Program(std::io::Error),
     /// Waiting for a signal is not possible here.
     #[error("signals can't be received: {0}")]
     Signals(std::io::Error),
@@ -131,7 +134,7 @@ impl App {
     ///
     /// # Errors
     /// What an operator has to mend; nothing is left running.
-    pub async fn start(config: Config) -> Result<Self, Error> {
+    pub async fn start(config: Config, compile_in: CompileIn) -> Result<Self, Error> {
         // The port first: it is what most often is wrong, and nothing has been touched yet.
         let address = config.server.listen;
         let listen = |source| Error::Listen { address, source };
@@ -139,7 +142,7 @@ impl App {
         let address = socket.local_addr().map_err(listen)?;
 
         let data_folder = DataFolder::open(&config.data_dir)?;
-        let parts = Parts::open(&config).await?;
+        let parts = Parts::open(&config, compile_in).await?;
         let first_key = admin_key::ensure(&*parts.store, &parts.clock, &config.data_dir).await?;
         let keys = http::auth::Keys::new(&parts.store.all_keys().await?, parts.clock.clone());
 
@@ -229,18 +232,20 @@ struct Parts {
 }
 
 impl Parts {
-    async fn open(config: &Config) -> Result<Self, Error> {
+    async fn open(config: &Config, compile_in: CompileIn) -> Result<Self, Error> {
         let clock = Clock::system();
         let metrics = Metrics::new();
         let store = open_store(config).await?;
         store.end_interrupted(&interrupted()).await?;
         let blobs = Blobs::open(&config.blobs).await?;
-        let runtime = Arc::new(Runtime::open(config, blobs.clone(), metrics.clone(), clock.clone())?);
+        let runtime = Runtime::open(config, blobs.clone(), metrics.clone(), clock.clone(), compile_in)?;
+        let runtime = Arc::new(runtime);
         let registry = Registry::open(registry::Parts {
             store: Arc::clone(&store),
             blobs: blobs.clone(),
             compiler: Arc::new(compiler::RuntimeCompiler(Arc::clone(&runtime))),
             limits: config.limits.clone(),
+            trust: registry::Trust::new(config.signatures.clone(), metrics.clone()),
             metrics: metrics.clone(),
             clock: clock.clone(),
         })
@@ -342,7 +347,8 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let guard = telemetry::init(&config.telemetry)?;
     let key_file = admin_key::path(&config.data_dir);
     let mut signals = Signals::new().map_err(Error::Signals)?;
-    let app = App::start(config).await?;
+    let compile_in = CompileIn::child_of_this_program().map_err(Error::Program)?;
+    let app = App::start(config, compile_in).await?;
     if let Some(key) = app.first_key() {
         println!("Admin key, shown this once and kept in {}:\n  {key}", key_file.display());
     }

@@ -22,6 +22,10 @@ pub struct Program {
 pub const C_COMPILER: Program =
     Program { name: "cc", package: "build-essential", why: "compiles the C code of SQLite, ring and mimalloc" };
 
+/// What authors without `sluice` sign with; a test compares the two.
+pub const OPENSSL: Program =
+    Program { name: "openssl", package: "openssl", why: "makes and checks signatures in a test" };
+
 /// The load generator of the paired runs.
 pub const WRK: Program = Program { name: "wrk", package: "wrk", why: "makes the load of the benchmarks" };
 

@@ -9,7 +9,7 @@ use crate::{api, check, guests, project, system};
 
 /// Runs all of it.
 pub fn run(steps: &mut Steps) -> Result<()> {
-    steps.step("programs", |step| system::ensure(step, &[system::C_COMPILER]))?;
+    steps.step("programs", |step| system::ensure(step, &[system::C_COMPILER, system::OPENSSL]))?;
     guests::build(steps)?;
     check::run(steps);
     // Passed through: the tests' own lines are the report that people and CI read.

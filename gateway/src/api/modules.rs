@@ -63,6 +63,7 @@ fn refused(error: registry::Error) -> Problem {
     match error {
         registry::Error::Invalid(errors) => Problem::new(Code::InvalidModule, text).errors(errors),
         registry::Error::BadRequest(errors) => Problem::malformed(errors),
+        registry::Error::Signature(refusal) => Problem::new(refusal.code(), text),
         registry::Error::VersionExists { .. } => Problem::new(Code::VersionExists, text),
         registry::Error::NotFound(_) => Problem::new(Code::NotFound, text),
         // The registry has logged it, with the module.

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::http::auth::{Keys, generate_key};
 use crate::model::{Digest, ExecutionId, ExecutionRecord, JsonObject, Level, LogLine, Module, NewKey, Role, Status};
 use crate::registry::fixtures::step_component;
-use crate::registry::{CompileError, Compiler, Parts};
+use crate::registry::{CompileError, Compiler, Parts, Trust};
 use crate::store::sqlite::SqliteStore;
 
 /// Compiling is the runtime's part, and has tests there.
@@ -55,6 +55,7 @@ impl Gateway {
             blobs: blobs.clone(),
             compiler: Arc::new(NotCompiled),
             limits: config.limits.clone(),
+            trust: Trust::new(config.signatures.clone(), metrics.clone()),
             metrics: metrics.clone(),
             clock: clock.clone(),
         };

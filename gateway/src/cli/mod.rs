@@ -7,6 +7,7 @@
 
 mod build;
 mod client;
+mod compile_worker;
 mod config;
 mod failure;
 mod init;
@@ -21,6 +22,7 @@ mod permissions;
 mod pretty;
 mod problem;
 mod serve;
+mod sign;
 mod template;
 mod upload;
 mod whole_file;
@@ -74,9 +76,16 @@ enum Command {
     /// Make, list and delete keys.
     #[command(subcommand)]
     Key(keys::Command),
+    /// Make a key pair to sign modules with.
+    Keygen(sign::Keygen),
+    /// Sign a component, and print the signature.
+    Sign(sign::Sign),
     /// Check or print the configuration.
     #[command(subcommand)]
     Config(config::Command),
+    /// What the gateway starts for each component that it compiles.
+    #[command(hide = true)]
+    CompileWorker(compile_worker::Args),
 }
 
 /// Parses the arguments, does what they say, and tells how it went: 0 done,
@@ -115,7 +124,13 @@ fn dispatch(command: Command, out: Out) -> anyhow::Result<()> {
         Command::Invoke(args) => interruptible(invoke::run(args, out)),
         Command::Logs(args) => interruptible(logs::run(args, out)),
         Command::Key(command) => interruptible(keys::run(command, out)),
+        Command::Keygen(args) => sign::keygen(&args, out),
+        Command::Sign(args) => sign::sign(&args, out),
         Command::Config(command) => config::run(command, out),
+        Command::CompileWorker(args) => {
+            compile_worker::run(&args);
+            Ok(())
+        }
     }
 }
 

@@ -35,6 +35,9 @@ fn every_command_line_of_the_guide_is_understood() {
         "sluice key create --name ci --role viewer --expires 2030-01-01T00:00:00Z",
         "sluice key list --page 2 --limit 10",
         "sluice key delete 01900000-0000-7000-8000-000000000000 --yes",
+        "sluice upload x.wasm --name x --version 1.0.0 --sign release.pem --key-id release-2026",
+        "sluice keygen --output release.pem",
+        "sluice sign x.wasm --key-file release.pem --name x --version 1.0.0 --json",
         "sluice config check --config sluice.toml",
         "sluice config print",
         "sluice --json list",
@@ -57,6 +60,11 @@ fn wrong_usage_is_refused_before_anything_happens() {
         "sluice logs",
         "sluice logs not-an-id",
         "sluice logs 01900000-0000-7000-8000-000000000000 --follow a",
+        "sluice upload x.wasm --sign release.pem",
+        "sluice upload x.wasm --key-id release-2026",
+        "sluice sign x.wasm --key-file release.pem --name x",
+        "sluice keygen",
+        "sluice compile-worker {}",
         "sluice list --server 127.0.0.1:8080",
     ] {
         assert!(!parses(line), "{line}");

@@ -13,6 +13,7 @@ mod reader;
 mod retention;
 mod runtime;
 mod server;
+mod signatures;
 mod source;
 mod store;
 mod telemetry;
@@ -26,6 +27,7 @@ pub use rate_limits::{RateLimit, RateLimits};
 pub use retention::Retention;
 pub use runtime::Runtime;
 pub use server::Server;
+pub use signatures::{SignatureMode, Signatures, TrustedKey, Untrusted};
 pub use source::Sources;
 pub use store::Store;
 pub use telemetry::{LogFormat, Telemetry};
@@ -56,6 +58,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[rate_limits]`.
     pub rate_limits: RateLimits,
+    /// `[signatures]`.
+    pub signatures: Signatures,
     /// `[telemetry]`.
     pub telemetry: Telemetry,
 }
@@ -82,6 +86,7 @@ impl Config {
             runtime: reader.section("runtime", Runtime::read),
             limits: reader.section("limits", Limits::read),
             rate_limits: reader.section("rate_limits", RateLimits::read),
+            signatures: reader.section("signatures", Signatures::read),
             telemetry: reader.section("telemetry", Telemetry::read),
             data_dir,
         };
@@ -103,6 +108,7 @@ impl Config {
         self.runtime.print(&mut printer);
         self.limits.print(&mut printer);
         self.rate_limits.print(&mut printer);
+        self.signatures.print(&mut printer);
         self.telemetry.print(&mut printer);
         printer.finish()
     }
@@ -118,6 +124,7 @@ impl Config {
             runtime: Runtime { instances: 100, ..Runtime::default() },
             limits: Limits::default(),
             rate_limits: RateLimits::default(),
+            signatures: Signatures::default(),
             telemetry: Telemetry::default(),
             data_dir,
         }

@@ -104,7 +104,7 @@ fn a_file_without_end_is_refused_and_not_read_to_the_end() {
 
 #[test]
 fn sections_of_later_versions_are_refused_and_not_ignored() {
-    for file in ["[signatures]\nmode = \"required\"", "[[databases]]", "[egress]", "[secrets]", "[jobs]"] {
+    for file in ["[[databases]]", "[egress]", "[secrets]", "[jobs]"] {
         let lines = report(file, &[]);
         assert!(lines[0].contains("does not have the section"), "{lines:?}");
         assert_eq!(lines.len(), 1, "{lines:?}");

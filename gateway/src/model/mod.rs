@@ -15,6 +15,7 @@ mod module;
 mod name;
 mod name_globs;
 mod permission;
+mod signature;
 
 pub use audit::{AuditEntry, AuditOutcome, action};
 pub use digest::{Digest, ParseDigestError};
@@ -25,7 +26,10 @@ pub(crate) use json::any_json;
 pub use json::{JSON_DEPTH_MAX, JsonObject, JsonText, NotJson};
 pub use key::{Key, NewKey, Role};
 pub use limits::{EffectiveLimits, LimitAboveCeiling, Limits, RESIDENT_MEMORY_BYTES, whole_number};
-pub use module::{Module, ModuleKind, NOTE_PREFIX, Signature};
+pub use module::{Module, ModuleKind, NOTE_PREFIX};
 pub use name::{ModuleName, ModuleRef, ParseNameError, ParseRefError, parse_version};
 pub use name_globs::{BadGlob, NameGlobs};
 pub use permission::{BadPermission, Permission, PermissionKind, RESOURCE_CHARACTERS_MAX};
+pub use signature::{
+    ParseKeyError, ParseSignatureError, PrivateKey, PublicKey, Signature, SignatureValue, SignedModule, StoredSignature,
+};

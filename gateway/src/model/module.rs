@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, Limits, ModuleId, ModuleName, Permission};
+use super::{Digest, Limits, ModuleId, ModuleName, Permission, Signature};
 
 /// Begins a warning of what compilers' ordinary output has too: it is kept and shown
 /// with the module, but isn't worth a line at every build and upload.
@@ -30,16 +30,6 @@ impl ModuleKind {
             Self::Http => "http",
         }
     }
-}
-
-/// Who signed a module's bytes, and when that was checked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Signature {
-    /// The id of the key in the configuration.
-    pub key_id: String,
-    /// When the signature was checked; `null` where it was only stored.
-    #[schema(required = true)]
-    pub verified_at: Option<Timestamp>,
 }
 
 /// One version of a module, as it is stored and shown.

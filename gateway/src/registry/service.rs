@@ -12,10 +12,11 @@ use bytes::Bytes;
 use tokio::sync::{Mutex, Semaphore};
 use tracing::Instrument as _;
 
-use super::locks::DigestLocks;
-use super::{CompileError, Compiler, Component, Error, Revision, Snapshot, Upload, Uploaded, intake, request};
+use super::locks::Locks;
+use super::snapshot::Trusted;
+use super::{CompileError, Compiler, Component, Error, Revision, Snapshot, Trust, Upload, Uploaded, intake, request};
 use crate::error::FieldError;
-use crate::model::{Digest, Module, ModuleId, ModuleRef};
+use crate::model::{Digest, Module, ModuleId, ModuleRef, Signature};
 use crate::store::Inserted;
 use crate::telemetry::SecurityAlert;
 use crate::{blob, clock, config, store, telemetry};
@@ -36,6 +37,8 @@ pub struct Parts {
     pub compiler: Arc<dyn Compiler>,
     /// The operator's limits.
     pub limits: config::Limits,
+    /// Whose modules are taken and run.
+    pub trust: Trust,
     /// Counters.
     pub metrics: telemetry::Metrics,
     /// The time.
@@ -47,8 +50,11 @@ pub struct Registry {
     pub(super) parts: Parts,
     snapshot: ArcSwap<Snapshot>,
     intakes: Arc<Semaphore>,
+    /// Held by who uploads: one module of a caller is compiled at a time. Taken before `intakes`, so
+    /// that one caller never has all of them.
+    callers: Locks<String>,
     /// Held from the first byte stored to the row, and while a row's bytes go. Taken before `rows`.
-    digests: DigestLocks,
+    digests: Locks<Digest>,
     /// Held while a row and the snapshot change together.
     pub(super) rows: Mutex<()>,
 }
@@ -63,7 +69,8 @@ impl Registry {
             parts,
             snapshot: ArcSwap::from_pointee(snapshot),
             intakes: Arc::new(Semaphore::new(INTAKES_MAX)),
-            digests: DigestLocks::default(),
+            callers: Locks::default(),
+            digests: Locks::default(),
             rows: Mutex::default(),
         }))
     }
@@ -77,10 +84,11 @@ impl Registry {
     /// changes nothing: the module is then taken in, or refused, all the same.
     pub async fn upload(self: &Arc<Self>, upload: Upload) -> Result<Uploaded, Error> {
         // Waited for out here: whoever leaves while waiting takes the bytes along.
+        let turn = self.callers.lock(upload.created_by.clone()).await;
         let permit = Arc::clone(&self.intakes).acquire_owned().await;
         let registry = Arc::clone(self);
         in_task(async move {
-            let _permit = permit;
+            let (_turn, _permit) = (turn, permit);
             registry.take_in(upload).await
         })
         .await
@@ -108,12 +116,12 @@ impl Registry {
     }
 
     async fn take_in(&self, upload: Upload) -> Result<Uploaded, Error> {
-        let (upload, digest, component) = match self.check(upload).await? {
+        let checked = match self.check(upload).await? {
             Checked::Taken(uploaded) => return Ok(uploaded),
-            Checked::New(new) => *new,
+            Checked::New(checked) => *checked,
         };
-        let bytes = upload.bytes.clone();
-        let module = self.module(upload, digest, component);
+        let (bytes, digest) = (checked.upload.bytes.clone(), checked.digest);
+        let module = self.module(checked);
         let _bytes_stay = self.digests.lock(digest).await;
         let uploaded = self.keep(bytes, module).await;
         if !matches!(uploaded, Ok(Uploaded::Created(_))) {
@@ -124,11 +132,13 @@ impl Registry {
 
     /// All that needs the processor and touches nothing.
     async fn check(&self, upload: Upload) -> Result<Checked, Error> {
-        let limits = self.parts.limits.clone();
-        let (upload, digest) = blocking(move || {
+        let (limits, trust, now) = (self.parts.limits.clone(), self.parts.trust.clone(), self.parts.clock.now());
+        let (upload, digest, signature) = blocking(move || {
             check_form(&upload, &limits)?;
             let digest = Digest::of(&upload.bytes);
-            Ok((upload, digest))
+            // Before anything parses the bytes: where signatures are required, strangers' are never looked into.
+            let signature = trust.check_upload(&upload, digest, now)?;
+            Ok((upload, digest, signature))
         })
         .await?;
         if let Some(revision) = self.snapshot().find(&upload.name, &upload.version) {
@@ -136,12 +146,13 @@ impl Registry {
         }
         blocking(move || {
             let component = intake::inspect(&upload.bytes).map_err(Error::Invalid)?;
-            Ok(Checked::New(Box::new((upload, digest, component))))
+            Ok(Checked::New(Box::new(New { upload, digest, signature, component })))
         })
         .await
     }
 
-    fn module(&self, upload: Upload, digest: Digest, component: Component) -> Module {
+    fn module(&self, checked: New) -> Module {
+        let New { upload, digest, signature, component } = checked;
         let mut warnings = component.warnings;
         warnings.extend(request::warnings(&component.imports, &upload.permissions));
         Module {
@@ -156,7 +167,7 @@ impl Registry {
             imports: component.imports,
             permissions: upload.permissions,
             limits: upload.limits,
-            signature: None,
+            signature,
             warnings,
             created_at: self.parts.clock.now(),
             created_by: upload.created_by,
@@ -232,7 +243,15 @@ enum Checked {
     /// The same version with the same bytes is here.
     Taken(Uploaded),
     /// It may be stored.
-    New(Box<(Upload, Digest, Component)>),
+    New(Box<New>),
+}
+
+/// An upload that may be stored.
+struct New {
+    upload: Upload,
+    digest: Digest,
+    signature: Option<Signature>,
+    component: Component,
 }
 
 fn check_form(upload: &Upload, limits: &config::Limits) -> Result<(), Error> {
@@ -260,6 +279,7 @@ fn revision(parts: &Parts, module: Module) -> Arc<Revision> {
         limits: parts.limits.effective().clamped_by(&module.limits),
         metrics: parts.metrics.module(&module.name, &module.version),
         module: Arc::new(module),
+        trusted: Trusted::by(parts.trust.clone()),
     })
 }
 

@@ -17,8 +17,11 @@ mod instance;
 mod limits;
 mod load;
 mod outcome;
+mod refusals;
 mod state;
+pub mod worker;
 
+pub use compile::CompileIn;
 pub use engine::Metering;
 pub use load::{Artifact, LoadError};
 
@@ -196,13 +199,26 @@ impl Runtime {
     ///
     /// # Errors
     /// When not even a small pool can be had, or the folder can't be written.
-    pub fn open(config: &Config, blobs: Blobs, metrics: Metrics, clock: Clock) -> Result<Self, Error> {
+    pub fn open(
+        config: &Config,
+        blobs: Blobs,
+        metrics: Metrics,
+        clock: Clock,
+        compile_in: CompileIn,
+    ) -> Result<Self, Error> {
         let metering = if config.limits.fuel.is_some() { Metering::Fuel } else { Metering::Off };
         let pool = engine::open(config.runtime.instances, metering).map_err(Error::Engine)?;
         let folder = config.data_dir.join("artifacts");
-        let loader =
-            load::Loader::open(&folder, (pool.engine.clone(), metering), blobs, metrics.clone(), &config.runtime)
-                .map_err(Error::Load)?;
+        let loader = load::Loader::open(load::Parts {
+            folder: &folder,
+            engine: pool.engine.clone(),
+            metering,
+            compile_in,
+            blobs,
+            metrics: metrics.clone(),
+            config: &config.runtime,
+        })
+        .map_err(Error::Load)?;
         let wait = Duration::from_millis(config.runtime.wait_ms);
         Ok(Self {
             admission: admission::Admission::new(pool.slots, wait, metrics),

@@ -14,7 +14,7 @@ use semver::Version;
 use super::{ExecutionFilter, Inserted, ModuleFilter, Page, PageRequest, Store};
 use crate::model::{
     Digest, ExecutionError, ExecutionId, ExecutionRecord, JsonObject, Level, Limits, LogLine, Module, ModuleId,
-    ModuleKind, Permission, PermissionKind, Signature, Status,
+    ModuleKind, Permission, PermissionKind, Signature, SignatureValue, Status,
 };
 
 /// Makes a test of each property. `$open` is an async function without arguments
@@ -139,7 +139,7 @@ fn any_module() -> impl Strategy<Value = Module> {
     let texts = ("[aAäÄ%_\\\\ '\"]{0,5}|\\PC{0,20}|.{0,9}", any::<String>(), vec(any::<String>(), 0..3));
     let limits = proptest::option::of(any::<u64>());
     let limits = (limits.clone(), limits.clone(), limits);
-    let signature = proptest::option::of((any::<String>(), proptest::option::of(any_time())));
+    let signature = proptest::option::of((any::<String>(), any::<[[u8; 32]; 2]>(), proptest::option::of(any_time())));
     (identity, texts, limits, signature, vec(any_permission(), 0..4), any_time(), any::<bool>()).prop_map(
         |(
             (name, version, bytes, size),
@@ -162,7 +162,11 @@ fn any_module() -> impl Strategy<Value = Module> {
                 imports: strings.iter().rev().cloned().collect(),
                 permissions,
                 limits: Limits { fuel: limits.0, memory_bytes: limits.1, timeout_ms: limits.2 },
-                signature: signature.map(|(key_id, verified_at)| Signature { key_id, verified_at }),
+                signature: signature.map(|(key_id, halves, verified_at)| Signature {
+                    key_id,
+                    value: SignatureValue::from_bytes(halves.concat().try_into().expect("64 bytes")),
+                    verified_at,
+                }),
                 warnings: strings,
                 created_at: at,
                 created_by,

@@ -68,6 +68,8 @@ pub enum SecurityAlert {
     Integrity,
     /// A compiled artefact on disk did not have its HMAC.
     Artifact,
+    /// A stored module is not signed as the configuration asks.
+    Signature,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -110,6 +112,7 @@ struct Inner {
     requests: Box<[OnceLock<Counter>]>,
     integrity_alerts: Counter,
     artifact_alerts: Counter,
+    signature_alerts: Counter,
 }
 
 struct Families {
@@ -211,6 +214,7 @@ impl Metrics {
             requests: (0..STATUSES).map(|_| OnceLock::new()).collect(),
             integrity_alerts: alerts("integrity"),
             artifact_alerts: alerts("artifact"),
+            signature_alerts: alerts("signature"),
             families,
         }))
     }
@@ -300,6 +304,7 @@ impl Metrics {
         match alert {
             SecurityAlert::Integrity => self.0.integrity_alerts.inc(),
             SecurityAlert::Artifact => self.0.artifact_alerts.inc(),
+            SecurityAlert::Signature => self.0.signature_alerts.inc(),
         };
     }
 }

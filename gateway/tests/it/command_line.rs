@@ -4,6 +4,7 @@ mod keys;
 mod life;
 mod local;
 mod refusals;
+mod signing;
 mod transfer;
 
 use std::path::{Path, PathBuf};

@@ -26,8 +26,8 @@ use crate::api::query::{Query, shortened};
 use crate::error::{Code, FieldError};
 use crate::http::Problem;
 use crate::http::body::{self, Bounds, Limited};
-use crate::model::{AuditEntry, Module, ModuleName, action, parse_version};
-use crate::registry::{Upload, Uploaded};
+use crate::model::{AuditEntry, Module, ModuleName, ParseSignatureError, SignatureValue, action, parse_version};
+use crate::registry::{Upload, Uploaded, UploadedSignature};
 
 /// All parts of text, which is what a body may have besides the module.
 const TEXT_BYTES_MAX: u64 = 1024 * 1024;
@@ -37,6 +37,8 @@ const PART_BYTES_MAX: usize = 64 * 1024;
 const PARTS_MAX: usize = 16;
 const NAME_CHARACTERS_MAX: usize = 63;
 const VERSION_CHARACTERS_MAX: usize = 128;
+/// As long as one may be configured.
+const KEY_ID_CHARACTERS_MAX: usize = 128;
 
 const PARTS: [&str; 8] = ["module", "name", "version", "description", "permissions", "limits", "signature", "key_id"];
 
@@ -198,19 +200,24 @@ impl Form {
         let permissions = self.collected(permissions);
         let limits = self.text("limits").map(|text| settings::limits(Place::Part("limits"), &text));
         let limits = self.collected(limits);
-        for part in ["signature", "key_id"] {
-            if self.text(part).is_some() {
-                let message = "this version does not check signatures yet, so it does not take any";
-                self.errors.push(FieldError::new(part, "not-supported", message));
-            }
-        }
+        let signature = self.signature();
         match (bytes, name, version) {
             (Some(bytes), Some(name), Some(version)) if self.errors.is_empty() => {
                 let created_by = created_by.to_owned();
-                Ok(Upload { bytes, name, version, description, permissions, limits, created_by })
+                Ok(Upload { bytes, name, version, description, permissions, limits, signature, created_by })
             }
             _ => Err(self.errors),
         }
+    }
+
+    /// Both of its parts, or neither.
+    fn signature(&mut self) -> Option<UploadedSignature> {
+        if !self.seen.contains(&"signature") && !self.seen.contains(&"key_id") {
+            return None;
+        }
+        let value = self.required("signature").and_then(|text| self.checked("signature", signature(&text)));
+        let key_id = self.required("key_id").and_then(|text| self.checked("key_id", key_id(text)));
+        Some(UploadedSignature { value: value?, key_id: key_id? })
     }
 
     fn text(&mut self, part: &str) -> Option<String> {
@@ -267,6 +274,15 @@ fn name(text: &str) -> Result<ModuleName, (&'static str, String)> {
 fn version(text: &str) -> Result<semver::Version, (&'static str, String)> {
     at_most(VERSION_CHARACTERS_MAX, text)?;
     parse_version(text).map_err(|message| ("invalid", message))
+}
+
+fn signature(text: &str) -> Result<SignatureValue, (&'static str, String)> {
+    text.parse().map_err(|error: ParseSignatureError| ("invalid", error.to_string()))
+}
+
+fn key_id(text: String) -> Result<String, (&'static str, String)> {
+    at_most(KEY_ID_CHARACTERS_MAX, &text)?;
+    Ok(text)
 }
 
 async fn module(mut field: Field<'_>, bytes_max: u64) -> Result<Bytes, Problem> {

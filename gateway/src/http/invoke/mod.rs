@@ -135,6 +135,7 @@ async fn invoke(
         Problem::malformed(vec![FieldError::new(path, "out-of-range", above.to_string())])
     })?;
 
+    revision.verify().map_err(|refusal| Problem::new(refusal.code(), refusal.to_string()))?;
     let ready = plane
         .runtime
         .prepare(&revision.module, &function, trace.as_ref())

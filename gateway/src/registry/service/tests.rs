@@ -67,6 +67,7 @@ impl Fixture {
             blobs: blobs.clone(),
             compiler: Arc::clone(&compiled) as Arc<dyn Compiler>,
             limits: config.limits,
+            trust: Trust::new(config.signatures, metrics.clone()),
             metrics: metrics.clone(),
             clock,
         })
@@ -118,6 +119,7 @@ fn upload(name: &str, version: &str, bytes: Vec<u8>) -> Upload {
         description: "a test's".to_owned(),
         permissions: Vec::new(),
         limits: Limits::default(),
+        signature: None,
         created_by: "admin".to_owned(),
     }
 }

@@ -154,7 +154,7 @@ fn insert(tx: &Transaction<'_>, module: &Module, key: &[u8]) -> rusqlite::Result
         Json(&module.functions),
         Json(&module.imports),
         Json(&module.limits),
-        module.signature.as_ref().map(Json),
+        module.signature.as_ref().map(|signature| Json(signature.stored())),
         Json(&module.warnings),
         Micros(module.created_at),
         module.created_by,
