@@ -12,7 +12,7 @@ use sluice::blob::{Blobs, Spool};
 use sluice::clock::Clock;
 use sluice::config::{self, Config};
 use sluice::model::{Digest, ExecutionId, JsonText, Limits, Module, ModuleId, ModuleKind};
-use sluice::runtime::{Call, Execution, Outcome, Runtime};
+use sluice::runtime::{Call, CompileIn, Execution, Outcome, Runtime};
 use sluice::telemetry::{Metrics, ModuleMetrics};
 
 use crate::guest;
@@ -46,7 +46,7 @@ impl InProcess {
         adjust(&mut config);
         let metrics = Metrics::new();
         let blobs = Blobs::open(&config.blobs, &config.data_dir, Clock::system()).await?;
-        let runtime = Runtime::open(&config, blobs, metrics.clone(), Clock::system())?;
+        let runtime = Runtime::open(&config, blobs, metrics.clone(), Clock::system(), CompileIn::ThisProcess)?;
         Ok(Self { runtime, metrics, config, _folder: folder })
     }
 
@@ -90,8 +90,10 @@ impl InProcess {
     /// Why nothing was run.
     pub async fn call(&self, guest: &Guest, input: &JsonText) -> Result<Execution> {
         let ready = self.runtime.prepare(&guest.module, "run", None).await?;
+        let started_at = Clock::system().now();
         let call = Call {
-            execution_id: ExecutionId::generate(),
+            execution_id: ExecutionId::starting(started_at),
+            started_at,
             module: Arc::clone(&guest.module),
             metrics: guest.metrics.clone(),
             function: "run".to_owned(),

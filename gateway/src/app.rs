@@ -5,21 +5,25 @@
 //! it is killed.
 
 mod admin_key;
+mod alerts;
+mod background;
 mod compiler;
 mod data_folder;
+mod key_use;
+mod retention;
 mod sweeper;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
+use self::background::Background;
 use self::data_folder::DataFolder;
 
 use crate::api;
@@ -27,12 +31,14 @@ use crate::blob::{self, Blobs};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::error::Code;
-use crate::http::service::Handler;
+use crate::http::rate_limit::RateLimits;
+use crate::http::service::{Door, Handler};
 use crate::http::{self, invoke, listener};
 use crate::model::ExecutionError;
 use crate::registry::{self, Registry};
-use crate::runtime::{self, Runtime};
+use crate::runtime::{self, CompileIn, Runtime};
 use crate::store::recorder::{self, Recorder};
+use crate::store::refusals::{self, Refusals};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, SharedStore};
 use crate::telemetry::{self, Metrics, Sampler};
@@ -80,6 +86,9 @@ pub enum Error {
     /// Logging or the exporter can't be set up.
     #[error(transparent)]
     Telemetry(#[from] telemetry::Error),
+    /// The binary that compiles can't be found: it is this program's.
+    #[error("the path of this program can't be had, and it is needed to compile: {0}")]
+    Program(std::io::Error),
     /// Waiting for a signal is not possible here.
     #[error("signals can't be received: {0}")]
     Signals(std::io::Error),
@@ -102,6 +111,7 @@ pub struct App {
     server: JoinHandle<listener::Report>,
     recording: JoinHandle<()>,
     stop_recording: watch::Sender<bool>,
+    background: Background,
     requests: TaskTracker,
     detached: invoke::Detached,
     drain: Duration,
@@ -127,7 +137,7 @@ impl App {
     ///
     /// # Errors
     /// What an operator has to mend; nothing is left running.
-    pub async fn start(config: Config) -> Result<Self, Error> {
+    pub async fn start(config: Config, compile_in: CompileIn) -> Result<Self, Error> {
         // The port first: it is what most often is wrong, and nothing has been touched yet.
         let address = config.server.listen;
         let listen = |source| Error::Listen { address, source };
@@ -135,9 +145,9 @@ impl App {
         let address = socket.local_addr().map_err(listen)?;
 
         let data_folder = DataFolder::open(&config.data_dir)?;
-        let parts = Parts::open(&config).await?;
-        let first_key = admin_key::ensure(&*parts.store, &config.data_dir).await?;
-        let keys = Arc::new(ArcSwap::from_pointee(http::auth::KeyRing::new(parts.store.all_keys().await?)));
+        let parts = Parts::open(&config, compile_in).await?;
+        let first_key = admin_key::ensure(&*parts.store, &parts.clock, &config.data_dir).await?;
+        let keys = http::auth::Keys::new(&parts.store.all_keys().await?, parts.clock.clone());
 
         let (recorder, service) = {
             let metrics = parts.metrics.clone();
@@ -156,9 +166,11 @@ impl App {
         let config = Arc::new(config);
         let (stop, stopping) = watch::channel(false);
         let readiness = api::Readiness::default();
+        let mut background = Background::default();
+        let door = parts.door(&config, &keys, &mut background);
         let control = api::router(parts.services(keys, Arc::clone(&config), readiness.clone()));
         let drain = Duration::from_millis(config.server.drain_ms);
-        let handler = Handler::new(plane, control, parts.metrics.clone(), config.server.head_bytes);
+        let handler = Handler::new(plane, control, door);
         let server = tokio::spawn(listener::serve(socket, handler, (&config.server).into(), told(stopping)));
         tracing::info!(%address, data = %config.data_dir.display(), "serving");
         Ok(Self {
@@ -169,6 +181,7 @@ impl App {
             server,
             recording,
             stop_recording,
+            background,
             requests,
             detached,
             drain,
@@ -204,6 +217,7 @@ impl App {
         let cut = connections + self.detached.drain(deadline).await;
         let _ = self.stop_recording.send(true);
         let _ = self.recording.await;
+        self.background.stop().await;
         drop(self.sweeper);
         self.store.close().await;
         self.blobs.release();
@@ -224,18 +238,20 @@ struct Parts {
 }
 
 impl Parts {
-    async fn open(config: &Config) -> Result<Self, Error> {
+    async fn open(config: &Config, compile_in: CompileIn) -> Result<Self, Error> {
         let clock = Clock::system();
         let metrics = Metrics::new();
-        let store = open_store(config, &clock).await?;
+        let store = open_store(config).await?;
         store.end_interrupted(&interrupted()).await?;
         let blobs = Blobs::open(&config.blobs, &config.data_dir, clock.clone()).await?;
-        let runtime = Arc::new(Runtime::open(config, blobs.clone(), metrics.clone(), clock.clone())?);
+        let runtime = Runtime::open(config, blobs.clone(), metrics.clone(), clock.clone(), compile_in)?;
+        let runtime = Arc::new(runtime);
         let registry = Registry::open(registry::Parts {
             store: Arc::clone(&store),
             blobs: blobs.clone(),
             compiler: Arc::new(compiler::RuntimeCompiler(Arc::clone(&runtime))),
             limits: config.limits.clone(),
+            trust: registry::Trust::new(config.signatures.clone(), metrics.clone()),
             metrics: metrics.clone(),
             clock: clock.clone(),
         })
@@ -263,11 +279,31 @@ impl Parts {
         }
     }
 
+    /// The door, and the tasks that work behind it: what is refused, what is used, what is old, what was tampered with.
+    fn door(&self, config: &Config, keys: &http::auth::SharedKeys, background: &mut Background) -> Door {
+        let (refusals, service) =
+            Refusals::new(refusals::Config::default(), Arc::clone(&self.store), self.clock.clone());
+        background.spawn(|told| service.run(told));
+        let uses = key_use::Service::new(Arc::clone(keys), Arc::clone(&self.store));
+        background.spawn(|told| uses.run(told));
+        let sweeper = retention::Sweeper::new(config.retention, Arc::clone(&self.store), self.clock.clone());
+        background.spawn(|told| sweeper.run(told));
+        let alerts = alerts::Service::listen(&self.metrics, Arc::clone(&self.store), self.clock.clone());
+        background.spawn(|told| alerts.run(told));
+        Door {
+            metrics: self.metrics.clone(),
+            head_bytes: config.server.head_bytes,
+            rate_limits: RateLimits::new(config.rate_limits),
+            refusals,
+        }
+    }
+
     fn services(&self, keys: http::auth::SharedKeys, config: Arc<Config>, readiness: api::Readiness) -> api::Services {
         api::Services {
             registry: Arc::clone(&self.registry),
             store: Arc::clone(&self.store),
             blobs: self.blobs.clone(),
+            clock: self.clock.clone(),
             keys,
             metrics: self.metrics.clone(),
             config,
@@ -277,9 +313,9 @@ impl Parts {
     }
 }
 
-async fn open_store(config: &Config, clock: &Clock) -> Result<SharedStore, Error> {
+async fn open_store(config: &Config) -> Result<SharedStore, Error> {
     match &config.store {
-        config::Store::Sqlite { path } => Ok(Arc::new(SqliteStore::open(path, clock.clone()).await?)),
+        config::Store::Sqlite { path } => Ok(Arc::new(SqliteStore::open(path).await?)),
     }
 }
 
@@ -319,7 +355,8 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let guard = telemetry::init(&config.telemetry)?;
     let key_file = admin_key::path(&config.data_dir);
     let mut signals = Signals::new().map_err(Error::Signals)?;
-    let app = App::start(config).await?;
+    let compile_in = CompileIn::child_of_this_program().map_err(Error::Program)?;
+    let app = App::start(config, compile_in).await?;
     if let Some(key) = app.first_key() {
         println!("Admin key, shown this once and kept in {}:\n  {key}", key_file.display());
     }

@@ -104,9 +104,7 @@ fn a_file_without_end_is_refused_and_not_read_to_the_end() {
 
 #[test]
 fn sections_of_later_versions_are_refused_and_not_ignored() {
-    for file in
-        ["[signatures]\nmode = \"required\"", "[[databases]]", "[egress]", "[secrets]", "[jobs]", "[rate_limits]"]
-    {
+    for file in ["[[databases]]", "[egress]", "[secrets]", "[jobs]"] {
         let lines = report(file, &[]);
         assert!(lines[0].contains("does not have the section"), "{lines:?}");
         assert_eq!(lines.len(), 1, "{lines:?}");
@@ -247,6 +245,11 @@ const WRONG: &[Wrong] = &[
     Wrong::File("telemetry", "sample_ratio = 1.01", "[telemetry] sample_ratio"),
     Wrong::File("telemetry", "otlp_endpoint = \"grpc://h\"", "[telemetry] otlp_endpoint"),
     Wrong::File("telemetry", "log_format = \"xml\"", "[telemetry] log_format"),
+    Wrong::File("store", "retention_executions_days = 0", "[store] retention_executions_days"),
+    Wrong::File("store", "retention_audit_days = \"never\"", "[store] retention_audit_days"),
+    Wrong::File("rate_limits", "key = 100", "[rate_limits] key"),
+    Wrong::File("rate_limits", "address = {requests = 1}", "[rate_limits] address"),
+    Wrong::Variable("SLUICE__RATE_LIMITS__ADRESS", "{}", "[rate_limits] adress"),
     Wrong::File("egress", "timeout_ms = 3", "[egress]"),
     Wrong::File("limit", "fuel = 3", "[limit]"),
     Wrong::Variable("SLUICE__SERVER__HEAD_TIMEOUT_MS", "", "[server] head_timeout_ms"),
@@ -279,6 +282,11 @@ fn settings() -> impl Strategy<Value = Vec<(&'static str, &'static str, String)>
         number("runtime", "wait_ms", 0, 86_400_000),
         prop_oneof![Just("\"off\"".to_owned()), (1..=i64::MAX).prop_map(|fuel| fuel.to_string())]
             .prop_map(|fuel| ("limits", "fuel", fuel))
+            .boxed(),
+        number("store", "retention_executions_max", 1, 1_000_000_000_000),
+        number("store", "retention_audit_days", 1, 36_525),
+        (1..1_000_000_u32, 1..86_400_u32)
+            .prop_map(|(n, w)| ("rate_limits", "key", format!("{{requests = {n}, window_s = {w}}}")))
             .boxed(),
         number("limits", "memory_bytes", 65_536, 4_294_967_296),
         number("limits", "output_bytes", 1, 65_536),
@@ -365,4 +373,32 @@ fn the_configuration_for_tests_is_one_that_could_be_loaded() {
     let folder = PathBuf::from("/d");
     let config = Config::for_tests(folder);
     assert_eq!(load(&config.print(), &[]).unwrap(), config);
+}
+
+#[test]
+fn a_rate_limit_is_a_table_of_two_numbers_in_the_file_and_in_a_variable() {
+    for (file, env) in [
+        ("[rate_limits]\nkey = {requests = 5, window_s = 60}", None),
+        ("[rate_limits.key]\nrequests = 5\nwindow_s = 60", None),
+        ("", Some(("SLUICE__RATE_LIMITS__KEY", "{requests = 5, window_s = 60}"))),
+    ] {
+        let limits = load(file, env.as_slice()).unwrap().rate_limits;
+        let key = limits.key.unwrap();
+        assert_eq!((key.requests.get(), key.window_s.get(), limits.address), (5, 60, None), "{file}");
+    }
+    let lines = report("[rate_limits]\nkey = {requests = 0, window_s = 60}", &[]);
+    assert_eq!(lines, ["sluice.toml:2: [rate_limits] key: requests: expected 1 to 1000000, found 0"]);
+    for wrong in ["5", "[5]", "{requests = 5}", "{requests = 5, window_s = 60, more = 1}", "{", "{}\n[limits]"] {
+        assert_eq!(report("", &[("SLUICE__RATE_LIMITS__KEY", wrong)]).len(), 1, "{wrong}");
+    }
+}
+
+#[test]
+fn retention_has_defaults_and_can_be_off() {
+    use super::Retention;
+    assert_eq!(load("", &[]).unwrap().retention, Retention::default());
+    let file =
+        "[store]\nretention_executions_days = \"off\"\nretention_executions_max = \"off\"\nretention_audit_days = 7";
+    let expected = Retention { executions_days: None, executions_max: None, audit_days: Some(7) };
+    assert_eq!(load(file, &[]).unwrap().retention, expected);
 }

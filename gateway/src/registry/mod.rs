@@ -11,13 +11,17 @@ mod intake;
 mod locks;
 mod request;
 mod service;
+mod settings;
 mod snapshot;
 mod sweep;
+mod trust;
 mod wit;
 
 pub use intake::{Component, inspect};
+pub use request::{DESCRIPTION_CHARACTERS_MAX, PERMISSIONS_MAX};
 pub use service::{Parts, Registry};
 pub use snapshot::{Revision, Snapshot};
+pub use trust::{Refusal, Trust, UploadedSignature};
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -68,6 +72,8 @@ pub struct Upload {
     pub permissions: Vec<Permission>,
     /// Its own limits.
     pub limits: Limits,
+    /// Who signed it.
+    pub signature: Option<UploadedSignature>,
     /// The name of the key that uploads.
     pub created_by: String,
 }
@@ -90,6 +96,9 @@ pub enum Error {
     /// Permissions or limits are wrong; each with its path (`/permissions/0/resource`).
     #[error("the request is malformed")]
     BadRequest(Vec<FieldError>),
+    /// It is not signed as the operator asks.
+    #[error(transparent)]
+    Signature(#[from] Refusal),
     /// Name and version are taken by other bytes.
     #[error("{name} {version} is taken by a module with other bytes")]
     VersionExists {

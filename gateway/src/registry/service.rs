@@ -11,10 +11,13 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, Semaphore};
 use tracing::Instrument as _;
 
-use super::locks::DigestLocks;
-use super::{CompileError, Compiler, Component, Error, Revision, Snapshot, Upload, Uploaded, intake, request, sweep};
+use super::locks::Locks;
+use super::snapshot::Trusted;
+use super::{
+    CompileError, Compiler, Component, Error, Revision, Snapshot, Trust, Upload, Uploaded, intake, request, sweep,
+};
 use crate::error::FieldError;
-use crate::model::{Digest, Module, ModuleId, ModuleRef};
+use crate::model::{Digest, Module, ModuleId, ModuleRef, Signature};
 use crate::store::Inserted;
 use crate::telemetry::SecurityAlert;
 use crate::{blob, clock, config, store, telemetry};
@@ -32,6 +35,8 @@ pub struct Parts {
     pub compiler: Arc<dyn Compiler>,
     /// The operator's limits.
     pub limits: config::Limits,
+    /// Whose modules are taken and run.
+    pub trust: Trust,
     /// Counters.
     pub metrics: telemetry::Metrics,
     /// The time.
@@ -40,13 +45,16 @@ pub struct Parts {
 
 /// The registry. Shared behind an `Arc`.
 pub struct Registry {
-    parts: Parts,
+    pub(super) parts: Parts,
     snapshot: ArcSwap<Snapshot>,
     intakes: Arc<Semaphore>,
+    /// Held by who uploads: one module of a caller is compiled at a time. Taken before `intakes`, so
+    /// that one caller never has all of them.
+    callers: Locks<String>,
     /// Held from the first byte stored to the row, and while a row's bytes go. Taken before `rows`.
-    digests: DigestLocks,
+    digests: Locks<Digest>,
     /// Held while a row and the snapshot change together.
-    rows: Mutex<()>,
+    pub(super) rows: Mutex<()>,
 }
 
 impl Registry {
@@ -59,7 +67,8 @@ impl Registry {
             parts,
             snapshot: ArcSwap::from_pointee(snapshot),
             intakes: Arc::new(Semaphore::new(INTAKES_MAX)),
-            digests: DigestLocks::default(),
+            callers: Locks::default(),
+            digests: Locks::default(),
             rows: Mutex::default(),
         }))
     }
@@ -73,10 +82,11 @@ impl Registry {
     /// changes nothing: the module is then taken in, or refused, all the same.
     pub async fn upload(self: &Arc<Self>, upload: Upload) -> Result<Uploaded, Error> {
         // Waited for out here: whoever leaves while waiting takes the component along.
+        let turn = self.callers.lock(upload.created_by.clone()).await;
         let permit = Arc::clone(&self.intakes).acquire_owned().await;
         let registry = Arc::clone(self);
         in_task(async move {
-            let _permit = permit;
+            let (_turn, _permit) = (turn, permit);
             registry.take_in(upload).await
         })
         .await
@@ -106,18 +116,18 @@ impl Registry {
         sweep::again(&self.parts, &known).await;
     }
 
-    fn find(&self, reference: &ModuleRef) -> Result<Arc<Revision>, Error> {
+    pub(super) fn find(&self, reference: &ModuleRef) -> Result<Arc<Revision>, Error> {
         self.snapshot().resolve(reference).cloned().ok_or_else(|| Error::NotFound(reference.clone()))
     }
 
     async fn take_in(&self, upload: Upload) -> Result<Uploaded, Error> {
-        let (upload, outline) = match self.check(upload).await? {
+        let checked = match self.check(upload).await? {
             Checked::Taken(uploaded) => return Ok(uploaded),
-            Checked::New(new) => *new,
+            Checked::New(checked) => *checked,
         };
-        let component = upload.component.clone();
+        let component = checked.upload.component.clone();
         let digest = component.digest();
-        let module = self.module(upload, outline);
+        let module = self.module(checked);
         let _bytes_stay = self.digests.lock(digest).await;
         let uploaded = self.keep(component, module).await;
         if !matches!(uploaded, Ok(Uploaded::Created(_))) {
@@ -128,19 +138,27 @@ impl Registry {
 
     /// All that needs the processor and touches nothing.
     async fn check(&self, upload: Upload) -> Result<Checked, Error> {
-        check_form(&upload, &self.parts.limits)?;
+        let (limits, trust, now) = (self.parts.limits.clone(), self.parts.trust.clone(), self.parts.clock.now());
+        let (upload, signature) = blocking(move || {
+            check_form(&upload, &limits)?;
+            // Before anything parses the bytes: where signatures are required, strangers' are never looked into.
+            let signature = trust.check_upload(&upload, now)?;
+            Ok((upload, signature))
+        })
+        .await?;
         if let Some(revision) = self.snapshot().find(&upload.name, &upload.version) {
             return taken(Arc::clone(&revision.module), upload.component.digest()).map(Checked::Taken);
         }
         blocking(move || {
             let component = upload.component.map()?;
             let outline = intake::inspect(&component).map_err(Error::Invalid)?;
-            Ok(Checked::New(Box::new((upload, outline))))
+            Ok(Checked::New(Box::new(New { upload, signature, outline })))
         })
         .await
     }
 
-    fn module(&self, upload: Upload, outline: Component) -> Module {
+    fn module(&self, checked: New) -> Module {
+        let New { upload, signature, outline } = checked;
         let mut warnings = outline.warnings;
         warnings.extend(request::warnings(&outline.imports, &upload.permissions));
         Module {
@@ -155,7 +173,7 @@ impl Registry {
             imports: outline.imports,
             permissions: upload.permissions,
             limits: upload.limits,
-            signature: None,
+            signature,
             warnings,
             created_at: self.parts.clock.now(),
             created_by: upload.created_by,
@@ -172,14 +190,17 @@ impl Registry {
         })?;
         let _row_and_snapshot = self.rows.lock().await;
         match self.parts.store.insert_module(&module).await? {
-            Inserted::Created => {
-                let revision = revision(&self.parts, module);
-                let module = Arc::clone(&revision.module);
-                self.snapshot.store(Arc::new(self.snapshot().with(revision)));
-                Ok(Uploaded::Created(module))
-            }
+            Inserted::Created => Ok(Uploaded::Created(self.show(module))),
             Inserted::Existed(other) => taken(Arc::from(other), digest),
         }
+    }
+
+    /// Puts a module into the snapshot, for others to see. `rows` is held.
+    pub(super) fn show(&self, module: Module) -> Arc<Module> {
+        let revision = revision(&self.parts, module);
+        let module = Arc::clone(&revision.module);
+        self.snapshot.store(Arc::new(self.snapshot().with(revision)));
+        module
     }
 
     async fn let_go(&self, reference: ModuleRef) -> Result<(), Error> {
@@ -228,7 +249,14 @@ enum Checked {
     /// The same version with the same bytes is here.
     Taken(Uploaded),
     /// It may be stored.
-    New(Box<(Upload, Component)>),
+    New(Box<New>),
+}
+
+/// An upload that may be stored.
+struct New {
+    upload: Upload,
+    signature: Option<Signature>,
+    outline: Component,
 }
 
 fn check_form(upload: &Upload, limits: &config::Limits) -> Result<(), Error> {
@@ -256,6 +284,7 @@ fn revision(parts: &Parts, module: Module) -> Arc<Revision> {
         limits: parts.limits.effective().clamped_by(&module.limits),
         metrics: parts.metrics.module(&module.name, &module.version),
         module: Arc::new(module),
+        trusted: Trusted::by(parts.trust.clone()),
     })
 }
 
@@ -264,7 +293,9 @@ fn digests(snapshot: &Snapshot) -> HashSet<Digest> {
 }
 
 /// Runs `work` to its end even when the caller is dropped.
-async fn in_task<T: Send + 'static>(work: impl Future<Output = Result<T, Error>> + Send + 'static) -> Result<T, Error> {
+pub(super) async fn in_task<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
     tokio::spawn(work.in_current_span()).await.unwrap_or_else(|error| Err(ended_early(&error)))
 }
 

@@ -15,6 +15,8 @@ pub enum SecurityAlert {
     Integrity,
     /// A compiled artefact on disk did not have its HMAC.
     Artifact,
+    /// A stored module is not signed as the configuration asks.
+    Signature,
 }
 
 impl SecurityAlert {
@@ -24,6 +26,7 @@ impl SecurityAlert {
         match self {
             Self::Integrity => "integrity",
             Self::Artifact => "artifact",
+            Self::Signature => "signature",
         }
     }
 }

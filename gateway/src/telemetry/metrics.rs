@@ -102,6 +102,7 @@ struct Inner {
     requests: Box<[OnceLock<Counter>]>,
     integrity_alerts: Counter,
     artifact_alerts: Counter,
+    signature_alerts: Counter,
     alerts: Alerts,
 }
 
@@ -205,6 +206,7 @@ impl Metrics {
             requests: (0..STATUSES).map(|_| OnceLock::new()).collect(),
             integrity_alerts: alerts(SecurityAlert::Integrity),
             artifact_alerts: alerts(SecurityAlert::Artifact),
+            signature_alerts: alerts(SecurityAlert::Signature),
             alerts: Alerts::default(),
             families,
         }))
@@ -295,6 +297,7 @@ impl Metrics {
         match alert {
             SecurityAlert::Integrity => self.0.integrity_alerts.inc(),
             SecurityAlert::Artifact => self.0.artifact_alerts.inc(),
+            SecurityAlert::Signature => self.0.signature_alerts.inc(),
         };
         self.0.alerts.tell(alert, digest);
     }

@@ -35,6 +35,7 @@ const RULES: &[Rule] = &[
     Rule::Library("wasmtime", &["runtime"]),
     Rule::Library("rusqlite", &["store"]),
     Rule::Library("opendal", &["blob"]),
+    Rule::Library("ed25519_dalek", &["model"]),
     // Everywhere else an error has a type.
     Rule::Library("anyhow", &["main", "cli"]),
 ];
@@ -94,6 +95,7 @@ fn a_planted_edge_of_every_rule_is_found() {
         ("registry/mod.rs", "fn f(view: impl wasmtime_wasi::WasiView) {}"),
         ("api/mod.rs", "use ::rusqlite::Connection;"),
         ("store/mod.rs", "use {std::fs, opendal};"),
+        ("cli/sign.rs", "use ed25519_dalek::SigningKey;"),
         ("runtime/mod.rs", "fn f() -> anyhow::Result<()> { Ok(()) }"),
         ("app.rs", "use anyhow::Context as _;"),
         ("runtime/mod.rs", "mod inner { use super::super::store; }"),

@@ -9,6 +9,7 @@ fn upload() -> Upload {
         description: String::new(),
         permissions: Vec::new(),
         limits: Limits::default(),
+        signature: None,
         created_by: "admin".to_owned(),
     }
 }

@@ -60,7 +60,7 @@ impl Fixture {
     async fn in_folder(folder: tempfile::TempDir, compiled: Compiled) -> Self {
         let config = config::Config::for_tests(folder.path().to_owned());
         let clock = clock::Clock::system();
-        let store = SqliteStore::open(&folder.path().join("sluice.db"), clock.clone()).await.expect("a store");
+        let store = SqliteStore::open(&folder.path().join("sluice.db")).await.expect("a store");
         let blobs = blob::Blobs::open(&config.blobs, &config.data_dir, clock.clone()).await.expect("a folder of blobs");
         let (compiled, metrics) = (Arc::new(compiled), telemetry::Metrics::new());
         let registry = Registry::open(Parts {
@@ -68,6 +68,7 @@ impl Fixture {
             blobs: blobs.clone(),
             compiler: Arc::clone(&compiled) as Arc<dyn Compiler>,
             limits: config.limits,
+            trust: Trust::new(config.signatures, metrics.clone()),
             metrics: metrics.clone(),
             clock,
         })
@@ -119,6 +120,7 @@ fn upload(name: &str, version: &str, bytes: impl AsRef<[u8]>) -> Upload {
         description: "a test's".to_owned(),
         permissions: Vec::new(),
         limits: Limits::default(),
+        signature: None,
         created_by: "admin".to_owned(),
     }
 }

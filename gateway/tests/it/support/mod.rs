@@ -3,6 +3,7 @@
 pub mod component;
 pub mod files;
 pub mod gateway;
+pub mod keys;
 pub mod openmetrics;
 pub mod otlp_receiver;
 pub mod process;

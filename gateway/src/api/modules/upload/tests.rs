@@ -85,15 +85,27 @@ async fn every_part_that_is_missing_or_empty_is_named() {
 }
 
 #[tokio::test]
-async fn unknown_duplicate_and_unsupported_parts_are_named() {
-    let extra = [part("colour", "red"), part("name", "other"), part("signature", "AAAA"), part("key_id", "k")];
-    let expected = [
-        pair("colour", "unknown-field"),
-        pair("name", "duplicate"),
-        pair("signature", "not-supported"),
-        pair("key_id", "not-supported"),
-    ];
+async fn unknown_and_duplicate_parts_are_named() {
+    let extra = [part("colour", "red"), part("name", "other")];
+    let expected = [pair("colour", "unknown-field"), pair("name", "duplicate")];
     assert_eq!(mistakes(&extra).await, expected);
+}
+
+#[tokio::test]
+async fn a_signature_has_both_of_its_parts_and_its_bytes() {
+    let value = SignatureValue::from_bytes([7; 64]);
+    let parts = [whole(), vec![part("signature", format!("{value}\n")), part("key_id", "k")]].concat();
+    let signature = checked(&parts).await.unwrap().signature.unwrap();
+    assert_eq!(signature, UploadedSignature { key_id: "k".to_owned(), value });
+    assert_eq!(checked(&whole()).await.unwrap().signature, None);
+
+    let value = part("signature", value.to_string());
+    assert_eq!(mistakes(&[part("signature", "AAAA"), part("key_id", "k")]).await, [pair("signature", "invalid")]);
+    assert_eq!(mistakes(&[part("signature", ""), part("key_id", "k")]).await, [pair("signature", "empty")]);
+    assert_eq!(mistakes(&[part("key_id", "k")]).await, [pair("signature", "required")]);
+    assert_eq!(mistakes(std::slice::from_ref(&value)).await, [pair("key_id", "required")]);
+    let long = part("key_id", "k".repeat(129));
+    assert_eq!(mistakes(&[value, long]).await, [pair("key_id", "too-long")]);
 }
 
 #[tokio::test]
