@@ -49,7 +49,9 @@ impl Value {
         let number = match self {
             Self::Integer(number) => Some(*number),
             Self::Untyped(text) => text.parse().ok(),
-            Self::Float(_) | Self::Boolean(_) | Self::String(_) | Self::Table(_) | Self::Tables(_) | Self::Other(_) => None,
+            Self::Float(_) | Self::Boolean(_) | Self::String(_) | Self::Table(_) | Self::Tables(_) | Self::Other(_) => {
+                None
+            }
         };
         let number = number.ok_or_else(|| format!("expected a whole number, found {}", self.found()))?;
         u64::try_from(number)
@@ -61,9 +63,12 @@ impl Value {
     fn text(&self) -> Result<&str, String> {
         match self {
             Self::String(text) | Self::Untyped(text) => Ok(text),
-            Self::Integer(_) | Self::Float(_) | Self::Boolean(_) | Self::Table(_) | Self::Tables(_) | Self::Other(_) => {
-                Err(format!("expected a string, found {}", self.found()))
-            }
+            Self::Integer(_)
+            | Self::Float(_)
+            | Self::Boolean(_)
+            | Self::Table(_)
+            | Self::Tables(_)
+            | Self::Other(_) => Err(format!("expected a string, found {}", self.found())),
         }
     }
 

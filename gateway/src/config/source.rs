@@ -16,8 +16,7 @@ use super::reader::{Entry, Reader, Table, Value, closest, path};
 /// What is read where no file was named, if it is there.
 pub(super) const DEFAULT_FILE: &str = "sluice.toml";
 
-const SECTIONS: [&str; 8] =
-    ["server", "store", "blobs", "runtime", "limits", "signatures", "rate_limits", "telemetry"];
+const SECTIONS: [&str; 8] = ["server", "store", "blobs", "runtime", "limits", "signatures", "rate_limits", "telemetry"];
 
 /// Sections of the contract that come with later versions. Taking them
 /// silently would make an operator believe that, say, the way out is bounded.
@@ -176,13 +175,13 @@ fn convert(value: &Spanned<DeValue<'_>>, below: &str, at: &impl Fn(usize) -> Ori
         }
         DeValue::Float(number) => Value::Float(number.as_str().parse().unwrap_or(f64::NAN)),
         DeValue::String(text) => Value::String(text.to_string()),
-        DeValue::Table(table) => Value::Table(members(table)),
+        DeValue::Table(table) => Value::Table(members(table, below, at)),
         other => Value::Other(other.type_str()),
     }
 }
 
-fn members(table: &DeTable<'_>) -> Vec<(String, Value)> {
-    table.iter().map(|(name, value)| (name.get_ref().to_string(), convert(value))).collect()
+fn members(table: &DeTable<'_>, below: &str, at: &impl Fn(usize) -> Origin) -> Vec<(String, Value)> {
+    table.iter().map(|(name, value)| (name.get_ref().to_string(), convert(value, below, at))).collect()
 }
 
 /// The members of `{a = 1}`, as a variable has it.
@@ -193,7 +192,8 @@ pub(super) fn inline_table(text: &str) -> Option<Vec<(String, Value)>> {
     }
     let document = format!("table = {text}");
     match DeTable::parse(&document).ok()?.get_ref().get("table")?.get_ref() {
-        DeValue::Table(table) => Some(members(table)),
+        // Only lists of tables keep where they are, and no member of a table may be one.
+        DeValue::Table(table) => Some(members(table, "", &|_| Origin::Variable(String::new()))),
         _ => None,
     }
 }

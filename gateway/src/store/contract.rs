@@ -200,8 +200,8 @@ fn any_record() -> impl Strategy<Value = ExecutionRecord> {
     let count = || proptest::option::of(0..=i64::MAX as u64);
     let error = proptest::option::of((any::<String>(), any::<String>(), any::<String>()));
     let status = select(&Status::ALL[..]);
-    (any::<String>(), status, any_start(), (count(), count(), count()), error, vec(any_line(), 0..4), 0..9_u64).prop_map(
-        |(function, status, started_at, (duration_us, fuel, memory_bytes), error, lines, lines_dropped)| {
+    (any::<String>(), status, any_start(), (count(), count(), count()), error, vec(any_line(), 0..4), 0..9_u64)
+        .prop_map(|(function, status, started_at, (duration_us, fuel, memory_bytes), error, lines, lines_dropped)| {
             ExecutionRecord {
                 execution_id: ExecutionId::starting(started_at),
                 module_id: ModuleId::generate(),
@@ -217,8 +217,7 @@ fn any_record() -> impl Strategy<Value = ExecutionRecord> {
                 lines,
                 lines_dropped,
             }
-        },
-    )
+        })
 }
 
 fn any_line() -> impl Strategy<Value = LogLine> {
@@ -549,7 +548,10 @@ pub(crate) async fn logs_are_narrowed_by_level_and_module(store: &dyn Store) {
     let second = PageRequest { page: 2, limit: 1 };
     let page = store.execution_logs(run.execution_id, None, Level::Debug, second).await.unwrap();
     assert_eq!(page, Some(Page { items: Vec::new(), total: 1 }));
-    assert_eq!(store.execution_logs(ExecutionId::starting(Timestamp::UNIX_EPOCH), None, Level::Debug, FIRST).await.unwrap(), None);
+    assert_eq!(
+        store.execution_logs(ExecutionId::starting(Timestamp::UNIX_EPOCH), None, Level::Debug, FIRST).await.unwrap(),
+        None
+    );
 }
 
 pub(crate) async fn executions_are_narrowed_to_what_is_visible(store: &dyn Store) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rusqlite::{OptionalExtension, Row, ToSql, Transaction, named_params, params};
 
-use super::column::{Count, Id, Json, Micros, Word, ceiling_micros};
+use super::column::{Count, Id, Json, Micros, Word};
 use super::{Durability, SqliteStore};
 use crate::model::{ExecutionError, ExecutionId, ExecutionRecord, Level, LogLine, ModuleId, Status};
 use crate::store::{Error, ExecutionFilter, Executions, Page, PageRequest};
@@ -152,7 +152,8 @@ fn find(tx: &Transaction<'_>, id: ExecutionId) -> rusqlite::Result<Option<Execut
 }
 
 fn lines(tx: &Transaction<'_>, id: ExecutionId) -> rusqlite::Result<Vec<LogLine>> {
-    let lines = tx.prepare_cached(FIND_LINES)?.query_row([Id(id)], |row| row.get::<_, Option<Json<_>>>(0)).optional()?;
+    let lines =
+        tx.prepare_cached(FIND_LINES)?.query_row([Id(id)], |row| row.get::<_, Option<Json<_>>>(0)).optional()?;
     Ok(lines.flatten().map_or_else(Vec::new, |json| json.0))
 }
 
