@@ -174,11 +174,6 @@ pub(super) struct Section<'r> {
 }
 
 impl Section<'_> {
-    /// Whether some source gives the key, with a good value or not. Asked before it is taken.
-    pub(super) fn has(&self, key: &str) -> bool {
-        self.entries.iter().any(|entry| entry.key == key)
-    }
-
     /// A whole number within `range`.
     pub(super) fn integer<T: TryFrom<u64>>(&mut self, key: &'static str, default: T, range: RangeInclusive<u64>) -> T {
         self.take(key, default, |value| {
@@ -215,7 +210,7 @@ impl Section<'_> {
         self.take(key, default, |value| parse(value.text()?).map_err(|error| error.to_string()))
     }
 
-    /// Whether any source gives the key. To be asked before it is taken.
+    /// Whether any source gives the key, with a good value or not. To be asked before it is taken.
     pub(super) fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|entry| entry.key == key)
     }
