@@ -125,7 +125,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::{AuditEntry, ExecutionRecord, Module, Status, action};
+    use crate::model::{AuditEntry, ExecutionId, ExecutionRecord, Module, Status, action};
     use crate::store::contract::{module, record};
     use crate::store::sqlite::SqliteStore;
     use crate::store::{
@@ -158,7 +158,11 @@ mod tests {
                 .map(|_| {
                     let started_at = self.clock.now();
                     self.hand.advance_ms(1);
-                    ExecutionRecord { started_at, ..record(&self.module, Status::Completed) }
+                    ExecutionRecord {
+                        execution_id: ExecutionId::starting(started_at),
+                        started_at,
+                        ..record(&self.module, Status::Completed)
+                    }
                 })
                 .collect();
             self.store.record_executions(Arc::from(records)).await.unwrap();

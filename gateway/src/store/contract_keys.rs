@@ -9,7 +9,7 @@ use proptest::sample::select;
 use super::contract::{FIRST, any_time, insert_all, line, module, pages, record, record_all};
 use super::{AuditFilter, ExecutionFilter, KeyDeleted, Store};
 use crate::model::{
-    AuditEntry, AuditOutcome, ExecutionRecord, Key, KeyId, Level, NameGlobs, NewKey, Role, Status, action,
+    AuditEntry, AuditOutcome, ExecutionId, ExecutionRecord, Key, KeyId, Level, NameGlobs, NewKey, Role, Status, action,
 };
 
 /// As [`super::contract::contract_tests`], which calls it.
@@ -212,6 +212,7 @@ pub(crate) async fn the_oldest_ended_executions_are_swept_with_their_logs(store:
     insert_all(store, std::slice::from_ref(&module)).await;
     let at = |hours| Timestamp::UNIX_EPOCH + SignedDuration::from_hours(hours);
     let of = |hours, status| ExecutionRecord {
+        execution_id: ExecutionId::starting(at(hours)),
         started_at: at(hours),
         lines: vec![line(Level::Info, "kept with it")],
         ..record(&module, status)

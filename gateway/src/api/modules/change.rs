@@ -3,6 +3,7 @@
 //! Owns the bodies and their bounds. Does not own what they may say (`registry`).
 //! Invariant: a body is taken whole or refused with all its mistakes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -14,13 +15,14 @@ use super::settings::{self, Place};
 use super::{Reference, refused};
 use crate::api::Services;
 use crate::api::answer::json;
+use crate::api::audit::{self, Trail};
 use crate::api::authorize::AsAdmin;
 use crate::api::openapi::{LimitsAsked, refusals};
 use crate::api::query::Query;
 use crate::error::Code;
 use crate::http::body::{self, Bounds};
 use crate::http::{Problem, media_type};
-use crate::model::{Limits, Permission};
+use crate::model::{AuditEntry, Limits, Module, Permission, action};
 
 /// As many permissions as there may be, with resources of the longest in ASCII, and twice that for the rest.
 const PERMISSIONS_BYTES_MAX: u64 = 1024 * 1024;
@@ -43,13 +45,17 @@ refusals! {
 )]
 pub(in crate::api) async fn replace_permissions(
     State(services): State<Services>,
-    _: AsAdmin,
+    AsAdmin(caller): AsAdmin,
+    trail: Trail,
     Reference(reference): Reference,
     request: Request,
 ) -> Result<Response, Problem> {
     let text = text(&services, request, PERMISSIONS_BYTES_MAX).await?;
     let permissions = settings::permissions(Place::Body, &text).map_err(Problem::malformed)?;
-    let module = services.registry.replace_permissions(&reference, permissions).await.map_err(refused)?;
+    let entry = trail.entry(&services, &caller, action::MODULE_PERMISSIONS, reference.to_string());
+    let registry = Arc::clone(&services.registry);
+    let work = async move { registry.replace_permissions(&reference, permissions).await.map_err(refused) };
+    let module = audit::change(&services, entry, work, audited).await?;
     Ok(json(StatusCode::OK, &module.permissions))
 }
 
@@ -65,14 +71,24 @@ pub(in crate::api) async fn replace_permissions(
 )]
 pub(in crate::api) async fn replace_limits(
     State(services): State<Services>,
-    _: AsAdmin,
+    AsAdmin(caller): AsAdmin,
+    trail: Trail,
     Reference(reference): Reference,
     request: Request,
 ) -> Result<Response, Problem> {
     let text = text(&services, request, LIMITS_BYTES_MAX).await?;
     let limits = settings::limits(Place::Body, &text).map_err(Problem::malformed)?;
-    let module = services.registry.replace_limits(&reference, limits).await.map_err(refused)?;
+    let entry = trail.entry(&services, &caller, action::MODULE_LIMITS, reference.to_string());
+    let registry = Arc::clone(&services.registry);
+    let work = async move { registry.replace_limits(&reference, limits).await.map_err(refused) };
+    let module = audit::change(&services, entry, work, audited).await?;
     Ok(json(StatusCode::OK, &module.limits))
+}
+
+/// The row tells of the version that was changed, whatever it was called.
+fn audited(module: &Arc<Module>, entry: AuditEntry) -> Option<AuditEntry> {
+    let resource = format!("{}@{}", module.name, module.version);
+    Some(AuditEntry { resource, ..entry }.with("id", module.id.to_string()))
 }
 
 /// The list as a caller sends it.

@@ -45,7 +45,8 @@ const PARTS: [&str; 8] = ["module", "name", "version", "description", "permissio
 refusals! {
     /// Of an upload.
     Refusals = [
-        UnknownField, Unauthenticated, Forbidden, VersionExists, TooLarge, UnsupportedMediaType, InvalidModule, Overloaded,
+        UnknownField, Unauthenticated, Forbidden, VersionExists, TooLarge, UnsupportedMediaType, InvalidModule,
+        InvalidSignature, SignatureRequired, UnknownKey, Overloaded,
     ];
 }
 

@@ -36,6 +36,12 @@ pub(in crate::api) struct UploadForm {
     /// Its own limits, below the operator's.
     #[schema(required = false, value_type = LimitsAsked)]
     limits: Option<LimitsAsked>,
+    /// An ed25519 signature of name, version and bytes, in base64; with `key_id`.
+    #[schema(required = false, value_type = String, min_length = 88, max_length = 88)]
+    signature: Option<String>,
+    /// Whose signature it is: the id of a key in the gateway's configuration.
+    #[schema(required = false, value_type = String, min_length = 1, max_length = 128)]
+    key_id: Option<String>,
 }
 
 /// Tells that there are no other parts, which are JSON and which is a file: the derive has no words for it.
