@@ -69,7 +69,7 @@ fn reason(problem: &Value) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_components_end_within_bounds_while_another_module_keeps_answering() {
     let gw = TestGateway::start_with(|config| {
-        config.runtime.compile_memory_bytes = 512 * 1024 * 1024;
+        config.runtime.compile_memory_bytes = 1024 * 1024 * 1024;
         config.runtime.compile_timeout_ms = 5_000;
     })
     .await
