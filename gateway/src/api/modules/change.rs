@@ -55,7 +55,7 @@ pub(in crate::api) async fn replace_permissions(
     let entry = trail.entry(&services, &caller, action::MODULE_PERMISSIONS, reference.to_string());
     let registry = Arc::clone(&services.registry);
     let work = async move { registry.replace_permissions(&reference, permissions).await.map_err(refused) };
-    let module = audit::change(&services, entry, work, audited).await?;
+    let module = audit::change(&services, entry, work, |module, entry| Some(audited(module, entry))).await?;
     Ok(json(StatusCode::OK, &module.permissions))
 }
 
@@ -81,14 +81,14 @@ pub(in crate::api) async fn replace_limits(
     let entry = trail.entry(&services, &caller, action::MODULE_LIMITS, reference.to_string());
     let registry = Arc::clone(&services.registry);
     let work = async move { registry.replace_limits(&reference, limits).await.map_err(refused) };
-    let module = audit::change(&services, entry, work, audited).await?;
+    let module = audit::change(&services, entry, work, |module, entry| Some(audited(module, entry))).await?;
     Ok(json(StatusCode::OK, &module.limits))
 }
 
 /// The row tells of the version that was changed, whatever it was called.
-fn audited(module: &Arc<Module>, entry: AuditEntry) -> Option<AuditEntry> {
+fn audited(module: &Module, entry: AuditEntry) -> AuditEntry {
     let resource = format!("{}@{}", module.name, module.version);
-    Some(AuditEntry { resource, ..entry }.with("id", module.id.to_string()))
+    AuditEntry { resource, ..entry }.with("id", module.id.to_string())
 }
 
 /// The list as a caller sends it.
