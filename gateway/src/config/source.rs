@@ -176,7 +176,7 @@ fn convert(value: &Spanned<DeValue<'_>>, below: &str, at: &impl Fn(usize) -> Ori
         DeValue::Float(number) => Value::Float(number.as_str().parse().unwrap_or(f64::NAN)),
         DeValue::String(text) => Value::String(text.to_string()),
         DeValue::Table(table) => Value::Table(members(table, below, at)),
-        other => Value::Other(other.type_str()),
+        other @ DeValue::Datetime(_) => Value::Other(other.type_str()),
     }
 }
 
