@@ -3,7 +3,7 @@
 //!
 //! Owns what is not written yet, and how much is written. Does not own rows (the
 //! store) nor what a refusal is (`http`). Invariants: whoever is refused never
-//! waits; at most twice [`GROUPS_MAX`] rows and one are written a window, whatever
+//! waits; at most twice `GROUPS_MAX` rows and one are written a window, whatever
 //! is asked; and every refusal is in a row's `count`, or is counted in the log as lost.
 
 use std::collections::HashMap;
