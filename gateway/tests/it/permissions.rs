@@ -164,7 +164,7 @@ fn p26_permission_update_persistence() {
         gw.upload_form(form.text("name", "echo").text("version", "1.0.0")).await.expect_status(201);
         gw
     });
-    let last = std::cell::RefCell::new(json!([]));
+    let kept = std::cell::RefCell::new(json!([]));
     proptest!(ProptestConfig::with_cases(32), |(permissions in permissions())| {
         let list: Value = permissions
             .iter()
@@ -174,10 +174,10 @@ fn p26_permission_update_persistence() {
             assert_eq!(put(&gw, "echo/permissions", list.clone()).await.expect_status(200).json(), list);
             assert_eq!(gw.get(&format!("{MODULES}/echo")).await.json()["permissions"], list);
         });
-        last.replace(list);
+        kept.replace(list);
     });
     runtime.block_on(async {
         let gw = gw.restart().await;
-        assert_eq!(gw.get(&format!("{MODULES}/echo")).await.json()["permissions"], *last.borrow());
+        assert_eq!(gw.get(&format!("{MODULES}/echo")).await.json()["permissions"], *kept.borrow());
     });
 }
