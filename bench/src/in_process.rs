@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
-use sluice::blob::Blobs;
+use sluice::blob::{Blobs, Spool};
 use sluice::clock::Clock;
 use sluice::config::{self, Config};
 use sluice::model::{Digest, ExecutionId, JsonText, Limits, Module, ModuleId, ModuleKind};
-use sluice::runtime::{Call, Execution, Outcome, Runtime};
+use sluice::runtime::{Call, CompileIn, Execution, Outcome, Runtime};
 use sluice::telemetry::{Metrics, ModuleMetrics};
 
 use crate::guest;
@@ -45,8 +45,8 @@ impl InProcess {
         let mut config = Config { runtime: config::Runtime::default(), ..Config::for_tests(folder.path().to_owned()) };
         adjust(&mut config);
         let metrics = Metrics::new();
-        let blobs = Blobs::open(&config.blobs).await?;
-        let runtime = Runtime::open(&config, blobs, metrics.clone(), Clock::system())?;
+        let blobs = Blobs::open(&config.blobs, &config.data_dir, Clock::system()).await?;
+        let runtime = Runtime::open(&config, blobs, metrics.clone(), Clock::system(), CompileIn::ThisProcess)?;
         Ok(Self { runtime, metrics, config, _folder: folder })
     }
 
@@ -67,7 +67,7 @@ impl InProcess {
     /// # Errors
     /// When the compiler does not take it.
     pub async fn compile(&self, guest: &Guest) -> Result<()> {
-        Ok(self.runtime.compile(guest.module.sha256, guest.bytes.clone()).await?)
+        Ok(self.runtime.compile(guest.module.sha256, Spool::of(&guest.bytes)?).await?)
     }
 
     /// Forgets the code, on disk too.
@@ -90,8 +90,10 @@ impl InProcess {
     /// Why nothing was run.
     pub async fn call(&self, guest: &Guest, input: &JsonText) -> Result<Execution> {
         let ready = self.runtime.prepare(&guest.module, "run", None).await?;
+        let started_at = Clock::system().now();
         let call = Call {
-            execution_id: ExecutionId::generate(),
+            execution_id: ExecutionId::starting(started_at),
+            started_at,
             module: Arc::clone(&guest.module),
             metrics: guest.metrics.clone(),
             function: "run".to_owned(),

@@ -21,3 +21,4 @@ pub mod memory;
 pub mod paired;
 pub mod report;
 pub mod rows;
+pub mod uploads;

@@ -3,6 +3,7 @@
 //! Invariant: nothing here tells whose machine it is, so that results can be published.
 
 use std::fs;
+use std::io::Write as _;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
@@ -21,6 +22,27 @@ pub struct Machine {
     pub memory_bytes: u64,
     /// The kernel's release.
     pub kernel: String,
+    /// Whether idle cores were kept from sleeping.
+    pub kept_awake: bool,
+}
+
+/// Keeps idle cores from sleeping for as long as it lives.
+///
+/// The load generator has nothing to do between two answers of a slow server. On a virtual machine its core then
+/// stops, and waking it is work of the host that is charged to the server: the slower the server, the
+/// more of it. A fast limit never lets the generator sleep, so the two halves of a pair would not be alike.
+#[derive(Debug)]
+pub struct Awake(#[expect(dead_code, reason = "the kernel keeps the promise until it is closed")] fs::File);
+
+impl Awake {
+    /// Asks the kernel for wake-ups without delay (its quality of service for the
+    /// latency of the processor's sleep); `None` where that is not allowed.
+    #[must_use]
+    pub fn hold() -> Option<Self> {
+        let mut file = fs::File::options().write(true).open("/dev/cpu_dma_latency").ok()?;
+        file.write_all(&0_i32.to_ne_bytes()).ok()?;
+        Some(Self(file))
+    }
 }
 
 /// What is measured, and with what.
@@ -51,15 +73,21 @@ pub struct Cores {
 }
 
 impl Machine {
-    /// Reads it from the kernel.
+    /// Reads it from the kernel; `awake` is what is held of it.
     ///
     /// # Errors
     /// Where there is no `/proc`.
-    pub fn read() -> Result<Self> {
+    pub fn read(awake: Option<&Awake>) -> Result<Self> {
         let cpu = field("/proc/cpuinfo", "model name").unwrap_or_else(|_| std::env::consts::ARCH.to_owned());
         let memory = field("/proc/meminfo", "MemTotal")?;
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").context("can't read the kernel's release")?;
-        Ok(Self { cpu, cores: allowed()?.len(), memory_bytes: kilobytes(&memory)?, kernel: kernel.trim().to_owned() })
+        Ok(Self {
+            cpu,
+            cores: allowed()?.len(),
+            memory_bytes: kilobytes(&memory)?,
+            kernel: kernel.trim().to_owned(),
+            kept_awake: awake.is_some(),
+        })
     }
 }
 
@@ -183,7 +211,7 @@ mod tests {
 
     #[test]
     fn this_machine_can_be_described() {
-        let machine = Machine::read().unwrap();
+        let machine = Machine::read(None).unwrap();
         assert!(machine.cores > 0 && machine.memory_bytes > 0);
     }
 }

@@ -23,6 +23,9 @@ pub struct Options {
     /// Keep-alive connections of the load generator
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub connections: u32,
+    /// Let idle cores sleep between two requests, as they do where nobody tells them otherwise
+    #[arg(long)]
+    pub let_cores_sleep: bool,
     /// Measure this `sluice` instead of building the one of this repository
     #[arg(long, value_name = "FILE")]
     pub gateway: Option<PathBuf>,
@@ -52,9 +55,10 @@ impl Options {
     #[must_use]
     pub fn command(&self, row: &str) -> String {
         let quick = if self.quick { " --quick" } else { "" };
+        let sleep = if self.let_cores_sleep { " --let-cores-sleep" } else { "" };
         let gateway = if self.gateway.is_some() { " --gateway FILE" } else { "" };
         format!(
-            "cargo xtask bench --rows {row}{quick} --seconds {} --pairs {} --calls {} --connections {}{gateway}",
+            "cargo xtask bench --rows {row}{quick} --seconds {} --pairs {} --calls {} --connections {}{sleep}{gateway}",
             self.seconds(),
             self.pairs(),
             self.calls(),

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::machine::{Machine, Versions};
 use crate::memory::Memory;
 use crate::paired::Paired;
+use crate::uploads::Uploads;
 
 /// Everything about one row's measurement.
 #[derive(Debug, Clone, Serialize)]
@@ -47,6 +48,8 @@ pub enum Figures {
     Paired(Paired),
     /// Of the memory row.
     Memory(Memory),
+    /// Of the row of a victim during uploads.
+    Uploads(Uploads),
 }
 
 /// How a row ended.
@@ -80,6 +83,7 @@ impl Figures {
         match self {
             Self::Paired(paired) => paired.status(),
             Self::Memory(memory) => memory.status(),
+            Self::Uploads(uploads) => uploads.status(),
         }
     }
 
@@ -87,6 +91,7 @@ impl Figures {
         match self {
             Self::Paired(paired) => paired.headline(),
             Self::Memory(memory) => memory.headline(),
+            Self::Uploads(uploads) => uploads.headline(),
         }
     }
 
@@ -94,6 +99,7 @@ impl Figures {
         match self {
             Self::Paired(paired) => paired.table(),
             Self::Memory(memory) => memory.table(),
+            Self::Uploads(uploads) => uploads.table(),
         }
     }
 }
@@ -108,7 +114,8 @@ impl Report {
             Status::Failed { errors } => format!("FAILED: {errors} requests failed"),
         };
         let quick = if self.quick { " (a quick run: no basis for a decision)" } else { "" };
-        let Machine { cpu, cores, memory_bytes, kernel } = &self.machine;
+        let Machine { cpu, cores, memory_bytes, kernel, kept_awake } = &self.machine;
+        let sleep = if *kept_awake { "idle cores kept awake" } else { "idle cores sleep" };
         let Versions { gateway, commit, wasmtime, hyper, wrk, rustc } = &self.versions;
         let commit = commit.as_ref().map_or_else(String::new, |commit| format!(" at {commit}"));
         let gibibytes = memory_bytes.div_ceil(1 << 30);
@@ -116,7 +123,7 @@ impl Report {
             "# Row {row}: {title}\n\n**{status}**{quick}: {headline}\n\n{table}\n\
              {method}\n\n\
              - Date: {date}\n\
-             - Machine: {cpu}, {cores} cores, {gibibytes} GiB, Linux {kernel}\n\
+             - Machine: {cpu}, {cores} cores, {gibibytes} GiB, Linux {kernel}, {sleep}\n\
              - Versions: {gateway}{commit}, wasmtime {wasmtime}, hyper {hyper}, {wrk}, {rustc}\n\
              - Command: `{command}`\n",
             row = self.row,

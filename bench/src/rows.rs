@@ -1,18 +1,18 @@
 //! The rows: what is measured, against what, with which goal; and one after the other.
 //!
 //! Owns the table, to which peers and rows are added. Does not own how a kind of row is measured
-//! (`paired`, `memory`).
+//! (`paired`, `memory`, `uploads`).
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::machine::{Built, Cores, Machine, Versions};
+use crate::machine::{Awake, Built, Cores, Machine, Versions};
 use crate::options::Options;
 use crate::report::{Figures, Report, Status};
 use crate::server::Kind;
-use crate::{guest, memory, paired, project};
+use crate::{guest, memory, paired, project, uploads};
 
 /// A row of the table.
 struct Row {
@@ -25,10 +25,11 @@ struct Row {
 enum Plan {
     Paired(paired::Plan),
     Memory(memory::Plan),
+    Uploads(uploads::Plan),
 }
 
 /// The numbers are those of the design's list of rows.
-const ROWS: [Row; 3] = [
+const ROWS: [Row; 4] = [
     Row {
         id: "2",
         title: "step invoke over HTTP, fresh instance, Rust",
@@ -54,6 +55,19 @@ const ROWS: [Row; 3] = [
                  between slices of two seconds, each time when the gateway has written its records and does nothing.",
         plan: Plan::Memory(memory::Plan { guest: guest::ORDER_CHECK, input: guest::GOOD_ORDER, growth_max: 1.1 }),
     },
+    Row {
+        id: "uploads",
+        title: "p99 of a victim during uploads, against the same calls alone",
+        method: "`sluice serve` with its defaults on a fresh data folder, under the load of row 2-echo: one half alone, one while a \
+                 second client uploads the largest fixture again and again, each time with other bytes, so that each is checked, \
+                 stored and compiled in a child process on the same core. Halves are interleaved, and the ratio is taken pair by pair.",
+        plan: Plan::Uploads(uploads::Plan {
+            guest: guest::ECHO,
+            input: guest::GOOD_ORDER,
+            uploaded: guest::LARGE,
+            ratio_max: 2.0,
+        }),
+    },
 ];
 
 /// Measures the rows that were asked for, prints and writes their reports. The exit
@@ -70,7 +84,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     ensure_wrk()?;
     let cores = Cores::choose()?;
     let (program, built) = gateway(options)?;
-    let (machine, versions) = (Machine::read()?, Versions::read(&program, built)?);
+    let awake = if options.let_cores_sleep { None } else { Awake::hold() };
+    let (machine, versions) = (Machine::read(awake.as_ref())?, Versions::read(&program, built)?);
     let gateway = Kind::Gateway { program };
     let mut code = ExitCode::SUCCESS;
     for row in rows {
@@ -78,6 +93,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         let mut progress = |text: String| println!("  {text}");
         let figures = match &row.plan {
             Plan::Paired(plan) => Figures::Paired(paired::measure(plan, &gateway, cores, options, &mut progress)?),
+            Plan::Uploads(plan) => Figures::Uploads(uploads::measure(plan, &gateway, cores, options, &mut progress)?),
             Plan::Memory(plan) => Figures::Memory(memory::measure(plan, &gateway, cores, options, &mut progress)?),
         };
         let report = Report {

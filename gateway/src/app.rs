@@ -5,10 +5,15 @@
 //! it is killed.
 
 mod admin_key;
+mod alerts;
+mod background;
 mod compiler;
 mod data_folder;
 mod follower;
+mod key_use;
+mod retention;
 mod schema;
+mod sweeper;
 
 pub use schema::{check_schema, migrate};
 
@@ -16,13 +21,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
+use self::background::Background;
 use self::data_folder::DataFolder;
 use self::follower::Follower;
 
@@ -31,13 +36,15 @@ use crate::blob::{self, Blobs};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::error::Code;
-use crate::http::service::Handler;
+use crate::http::rate_limit::RateLimits;
+use crate::http::service::{Door, Handler};
 use crate::http::{self, invoke, listener};
 use crate::model::ExecutionError;
 use crate::registry::{self, Registry};
-use crate::runtime::{self, Runtime};
+use crate::runtime::{self, CompileIn, Runtime};
 use crate::store::postgres::PostgresStore;
 use crate::store::recorder::{self, Recorder};
+use crate::store::refusals::{self, Refusals};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, SharedStore};
 use crate::telemetry::{self, Metrics, Sampler};
@@ -85,6 +92,9 @@ pub enum Error {
     /// Logging or the exporter can't be set up.
     #[error(transparent)]
     Telemetry(#[from] telemetry::Error),
+    /// The binary that compiles can't be found: it is this program's.
+    #[error("the path of this program can't be had, and it is needed to compile: {0}")]
+    Program(std::io::Error),
     /// Waiting for a signal is not possible here.
     #[error("signals can't be received: {0}")]
     Signals(std::io::Error),
@@ -107,13 +117,13 @@ pub struct App {
     server: JoinHandle<listener::Report>,
     recording: JoinHandle<()>,
     stop_recording: watch::Sender<bool>,
-    following: JoinHandle<()>,
-    stop_following: watch::Sender<bool>,
+    background: Background,
     requests: TaskTracker,
     detached: invoke::Detached,
     drain: Duration,
     store: SharedStore,
     blobs: Blobs,
+    sweeper: Option<AbortOnDropHandle<()>>,
     data_folder: DataFolder,
 }
 
@@ -133,7 +143,7 @@ impl App {
     ///
     /// # Errors
     /// What an operator has to mend; nothing is left running.
-    pub async fn start(config: Config) -> Result<Self, Error> {
+    pub async fn start(config: Config, compile_in: CompileIn) -> Result<Self, Error> {
         // The port first: it is what most often is wrong, and nothing has been touched yet.
         let address = config.server.listen;
         let listen = |source| Error::Listen { address, source };
@@ -141,9 +151,9 @@ impl App {
         let address = socket.local_addr().map_err(listen)?;
 
         let data_folder = DataFolder::open(&config.data_dir)?;
-        let parts = Parts::open(&config, &data_folder).await?;
-        let first_key = admin_key::ensure(&*parts.store, &config.data_dir).await?;
-        let keys = Arc::new(ArcSwap::from_pointee(http::auth::KeyRing::new(parts.store.all_keys().await?)));
+        let parts = Parts::open(&config, &data_folder, compile_in).await?;
+        let first_key = admin_key::ensure(&*parts.store, &parts.clock, &config.data_dir).await?;
+        let keys = http::auth::Keys::new(&parts.store.all_keys().await?, parts.clock.clone());
 
         let (recorder, service) = {
             let metrics = parts.metrics.clone();
@@ -151,8 +161,7 @@ impl App {
             Recorder::new(recorder::Config::default(), Arc::clone(&parts.store), dropped)
         };
         let (stop_recording, recording) = spawn_until_told(|told| service.run(told));
-        let follower = parts.follower(Arc::clone(&keys));
-        let (stop_following, following) = spawn_until_told(|told| follower.run(told));
+        let sweeper = sweeper::spawn(&parts.blobs, &parts.registry);
         let detached = invoke::Detached::default();
         let requests = TaskTracker::new();
         let plane = invoke::Plane {
@@ -163,9 +172,13 @@ impl App {
         let config = Arc::new(config);
         let (stop, stopping) = watch::channel(false);
         let readiness = api::Readiness::default();
+        let mut background = Background::default();
+        let door = parts.door(&config, &keys, &mut background);
+        let follower = parts.follower(Arc::clone(&keys));
+        background.spawn(|told| follower.run(told));
         let control = api::router(parts.services(keys, Arc::clone(&config), readiness.clone()));
         let drain = Duration::from_millis(config.server.drain_ms);
-        let handler = Handler::new(plane, control, parts.metrics.clone(), config.server.head_bytes);
+        let handler = Handler::new(plane, control, door);
         let server = tokio::spawn(listener::serve(socket, handler, (&config.server).into(), told(stopping)));
         tracing::info!(%address, data = %config.data_dir.display(), "serving");
         Ok(Self {
@@ -176,13 +189,13 @@ impl App {
             server,
             recording,
             stop_recording,
-            following,
-            stop_following,
+            background,
             requests,
             detached,
             drain,
             store: parts.store,
             blobs: parts.blobs,
+            sweeper,
             data_folder,
         })
     }
@@ -212,8 +225,8 @@ impl App {
         let cut = connections + self.detached.drain(deadline).await;
         let _ = self.stop_recording.send(true);
         let _ = self.recording.await;
-        let _ = self.stop_following.send(true);
-        let _ = self.following.await;
+        self.background.stop().await;
+        drop(self.sweeper);
         self.store.close().await;
         self.blobs.release();
         self.data_folder.release();
@@ -233,18 +246,20 @@ struct Parts {
 }
 
 impl Parts {
-    async fn open(config: &Config, data_folder: &DataFolder) -> Result<Self, Error> {
+    async fn open(config: &Config, data_folder: &DataFolder, compile_in: CompileIn) -> Result<Self, Error> {
         let clock = Clock::system();
         let metrics = Metrics::new();
-        let store = open_store(config, data_folder, &clock).await?;
+        let store = open_store(config, data_folder).await?;
         store.end_interrupted(&interrupted()).await?;
-        let blobs = Blobs::open(&config.blobs).await?;
-        let runtime = Arc::new(Runtime::open(config, blobs.clone(), metrics.clone(), clock.clone())?);
+        let blobs = Blobs::open(&config.blobs, &config.data_dir, clock.clone()).await?;
+        let runtime = Runtime::open(config, blobs.clone(), metrics.clone(), clock.clone(), compile_in)?;
+        let runtime = Arc::new(runtime);
         let registry = Registry::open(registry::Parts {
             store: Arc::clone(&store),
             blobs: blobs.clone(),
             compiler: Arc::new(compiler::RuntimeCompiler(Arc::clone(&runtime))),
             limits: config.limits.clone(),
+            trust: registry::Trust::new(config.signatures.clone(), metrics.clone()),
             metrics: metrics.clone(),
             clock: clock.clone(),
         })
@@ -282,11 +297,31 @@ impl Parts {
         }
     }
 
+    /// The door, and the tasks that work behind it: what is refused, what is used, what is old, what was tampered with.
+    fn door(&self, config: &Config, keys: &http::auth::SharedKeys, background: &mut Background) -> Door {
+        let (refusals, service) =
+            Refusals::new(refusals::Config::default(), Arc::clone(&self.store), self.clock.clone());
+        background.spawn(|told| service.run(told));
+        let uses = key_use::Service::new(Arc::clone(keys), Arc::clone(&self.store));
+        background.spawn(|told| uses.run(told));
+        let sweeper = retention::Sweeper::new(config.retention, Arc::clone(&self.store), self.clock.clone());
+        background.spawn(|told| sweeper.run(told));
+        let alerts = alerts::Service::listen(&self.metrics, Arc::clone(&self.store), self.clock.clone());
+        background.spawn(|told| alerts.run(told));
+        Door {
+            metrics: self.metrics.clone(),
+            head_bytes: config.server.head_bytes,
+            rate_limits: RateLimits::new(config.rate_limits),
+            refusals,
+        }
+    }
+
     fn services(&self, keys: http::auth::SharedKeys, config: Arc<Config>, readiness: api::Readiness) -> api::Services {
         api::Services {
             registry: Arc::clone(&self.registry),
             store: Arc::clone(&self.store),
             blobs: self.blobs.clone(),
+            clock: self.clock.clone(),
             keys,
             metrics: self.metrics.clone(),
             config,
@@ -296,15 +331,15 @@ impl Parts {
     }
 }
 
-async fn open_store(config: &Config, data_folder: &DataFolder, clock: &Clock) -> Result<SharedStore, Error> {
+async fn open_store(config: &Config, data_folder: &DataFolder) -> Result<SharedStore, Error> {
     match &config.store {
         config::Store::Postgres(postgres) => {
             let gateway = data_folder
                 .gateway_id()
                 .map_err(|source| Error::DataFolder { path: config.data_dir.clone(), source })?;
-            Ok(Arc::new(PostgresStore::open(postgres, gateway, clock.clone()).await?))
+            Ok(Arc::new(PostgresStore::open(postgres, gateway).await?))
         }
-        config::Store::Sqlite { path } => Ok(Arc::new(SqliteStore::open(path, clock.clone()).await?)),
+        config::Store::Sqlite { path } => Ok(Arc::new(SqliteStore::open(path).await?)),
     }
 }
 
@@ -344,7 +379,8 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let guard = telemetry::init(&config.telemetry)?;
     let key_file = admin_key::path(&config.data_dir);
     let mut signals = Signals::new().map_err(Error::Signals)?;
-    let app = App::start(config).await?;
+    let compile_in = CompileIn::child_of_this_program().map_err(Error::Program)?;
+    let app = App::start(config, compile_in).await?;
     if let Some(key) = app.first_key() {
         println!("Admin key, shown this once and kept in {}:\n  {key}", key_file.display());
     }

@@ -28,7 +28,7 @@ impl Origin {
 macro_rules! codes {
     ($($variant:ident = $name:literal, $status:literal, $origin:ident, $title:literal;)*) => {
         /// A stable, machine-readable reason, as `type` and `code` of a problem.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Code { $(#[doc = $title] $variant,)* }
 
         impl Code {
@@ -102,7 +102,7 @@ impl std::fmt::Display for Code {
 }
 
 /// One mistake among several, as in a problem's `errors`.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct FieldError {
     /// JSON Pointer (RFC 6901) to the value, or the name of a part or parameter.
     pub path: String,

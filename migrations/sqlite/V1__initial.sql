@@ -2,7 +2,9 @@
 -- the 32 bytes of a SHA-256.
 
 CREATE TABLE modules (
-    id BLOB NOT NULL PRIMARY KEY,
+    -- What executions say instead of the id: one byte or two in each of many rows.
+    number INTEGER PRIMARY KEY,
+    id BLOB NOT NULL UNIQUE,
     name TEXT NOT NULL,
     version TEXT NOT NULL,
     -- Compares byte by byte as semver orders versions: see store::version_key.
@@ -37,9 +39,11 @@ CREATE TABLE module_permissions (
 ) STRICT, WITHOUT ROWID;
 
 -- Thousands of rows a second arrive here: each index below is paid for by each.
+-- An id begins with the time of the start (UUIDv7), so the table is in the order of
+-- its lists and new rows are appended.
 CREATE TABLE executions (
     id BLOB NOT NULL PRIMARY KEY,
-    module_id BLOB NOT NULL REFERENCES modules (id) ON DELETE CASCADE,
+    module INTEGER NOT NULL REFERENCES modules (number) ON DELETE CASCADE,
     function TEXT NOT NULL,
     status TEXT NOT NULL,
     started_at INTEGER NOT NULL,
@@ -49,22 +53,17 @@ CREATE TABLE executions (
     error_code TEXT,
     error_message TEXT,
     error_origin TEXT,
-    lines_dropped INTEGER NOT NULL
+    lines_dropped INTEGER NOT NULL,
+    -- JSON; NULL where there are none. The last column: what doesn't fit into the
+    -- row's page lies on others, which lists don't read.
+    lines TEXT
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX executions_by_start ON executions (started_at);
 -- Serves the filter, and the cascade from modules.
-CREATE INDEX executions_by_module ON executions (module_id, started_at);
+CREATE INDEX executions_by_module ON executions (module, id);
 -- Nearly all executions complete: they cost no entry here, and a list of the
 -- completed ones is quick by start.
-CREATE INDEX executions_by_status ON executions (status, started_at) WHERE status <> 'completed';
-
--- Beside the executions, so that lists don't read past the lines. No row where
--- there are no lines.
-CREATE TABLE execution_logs (
-    execution_id BLOB NOT NULL PRIMARY KEY REFERENCES executions (id) ON DELETE CASCADE,
-    lines TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
+CREATE INDEX executions_by_status ON executions (status, id) WHERE status <> 'completed';
 
 CREATE TABLE keys (
     prefix TEXT NOT NULL PRIMARY KEY,

@@ -7,7 +7,6 @@ mod orders;
 mod timing;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::thread;
 
@@ -55,10 +54,12 @@ pub fn run(steps: &mut Steps, listen: Option<SocketAddr>, ending: Ending) -> Res
     let paint = steps.paint();
     steps.step("programs", |step| system::ensure(step, &[system::C_COMPILER]))?;
     guests::build(steps)?;
-    let program = steps.step("the gateway, in release (minutes the first time)", build)?;
+    let program =
+        steps.step("the gateway, in release (minutes the first time)", |step| gateway::build(step, &["--release"]))?;
     let gateway = steps.step("start it with no configuration", |step| {
-        let gateway = Gateway::start(program, listen)?;
-        step.note(format!("{}, its log is in {}", gateway.url(), gateway::log_file().display()));
+        let address = listen.map_or_else(gateway::usual_address, Ok)?;
+        let gateway = Gateway::start("demo", program, address)?;
+        step.note(format!("{}, its log is in {}", gateway.url(), gateway::log_file("demo").display()));
         Ok(gateway)
     })?;
     steps.step("upload a step", |_| upload(&gateway, paint))?;
@@ -86,14 +87,6 @@ pub fn run(steps: &mut Steps, listen: Option<SocketAddr>, ending: Ending) -> Res
             keep_running(gateway, paint)
         }
     }
-}
-
-fn build(step: &mut Step) -> Result<PathBuf> {
-    let mut cargo = project::cargo();
-    cargo.args(["build", "--release", "--package", "sluice", "--bin", "sluice", project::ARTIFACTS_OPTION]);
-    let artifacts = project::artifacts(&step.output_with_progress(&mut cargo)?)?;
-    let program = artifacts.into_iter().find(|artifact| artifact.kinds.iter().any(|kind| kind == "bin"));
-    program.and_then(|program| program.files.into_iter().next()).context("cargo built no program")
 }
 
 fn upload(gateway: &Gateway, paint: Paint) -> Result<()> {

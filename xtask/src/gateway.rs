@@ -1,7 +1,7 @@
-//! A gateway as a child process, for the demo.
+//! A gateway as a child process, for the demo and for what tries it from outside.
 //!
 //! Owns the process: it ends with this value. Does not own what is asked of it. Invariant: the data
-//! folder is fresh, and nobody else's demo uses it.
+//! folder is fresh, and nobody else who starts one for the same purpose uses it.
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
@@ -18,6 +18,7 @@ use signal_hook::iterator::Signals;
 
 use crate::http::Connection;
 use crate::project;
+use crate::steps::Step;
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
 /// The first start makes a store and a key, nothing that takes seconds.
@@ -29,6 +30,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// A running gateway.
 pub struct Gateway {
     child: Child,
+    purpose: &'static str,
     address: SocketAddr,
     key: String,
     program: PathBuf,
@@ -37,17 +39,15 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts `program` on `listen`, or where that is not given on the default port or a free one,
-    /// and waits until it is ready.
-    pub fn start(program: PathBuf, listen: Option<SocketAddr>) -> Result<Self> {
-        let lock = File::create(project::path("target/demo.lock"))?;
-        lock.try_lock().context("another demo runs here: stop it first")?;
-        let data = project::path("target/demo-data");
+    /// Starts `program` on `address`, and waits until it is ready. `purpose` names its files in `target`.
+    pub fn start(purpose: &'static str, program: PathBuf, address: SocketAddr) -> Result<Self> {
+        let lock = File::create(project::path(&format!("target/{purpose}.lock")))?;
+        lock.try_lock().with_context(|| format!("another {purpose} runs here: stop it first"))?;
+        let data = project::path(&format!("target/{purpose}-data"));
         if data.exists() {
             fs::remove_dir_all(&data).with_context(|| format!("can't empty {}", data.display()))?;
         }
-        let address = listen.map_or_else(free_address, Ok)?;
-        let log = File::create(log_file())?;
+        let log = File::create(log_file(purpose))?;
         let child = Command::new(&program)
             .args(["serve", "--listen", &address.to_string(), "--data-dir"])
             .arg(&data)
@@ -58,7 +58,7 @@ impl Gateway {
             .process_group(0)
             .spawn()
             .with_context(|| format!("can't start {}", program.display()))?;
-        let mut gateway = Self { child, address, key: String::new(), program, _lock: lock };
+        let mut gateway = Self { child, purpose, address, key: String::new(), program, _lock: lock };
         gateway.wait_until_ready()?;
         let key = data.join("admin.key");
         key_of(&key).map(|key| gateway.key = key).with_context(|| format!("can't read {}", key.display()))?;
@@ -120,14 +120,14 @@ impl Gateway {
         let deadline = Instant::now() + START_DEADLINE;
         loop {
             if let Some(status) = self.child.try_wait()? {
-                bail!("the gateway ended with {status}:\n{}", fs::read_to_string(log_file())?);
+                bail!("the gateway ended with {status}:\n{}", fs::read_to_string(log_file(self.purpose))?);
             }
             let ready = Connection::open(self.address, "").and_then(|mut connection| connection.get("/readyz"));
             if ready.is_ok_and(|answer| answer.status == 200) {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                bail!("the gateway was not ready in time:\n{}", fs::read_to_string(log_file())?);
+                bail!("the gateway was not ready in time:\n{}", fs::read_to_string(log_file(self.purpose))?);
             }
             thread::sleep(POLL_INTERVAL);
         }
@@ -145,8 +145,17 @@ impl Drop for Gateway {
 }
 
 /// Where the gateway's own log goes.
-pub fn log_file() -> PathBuf {
-    project::path("target/demo-gateway.log")
+pub fn log_file(purpose: &str) -> PathBuf {
+    project::path(&format!("target/{purpose}-gateway.log"))
+}
+
+/// Builds the gateway with these options more, and tells where it is.
+pub fn build(step: &mut Step, options: &[&str]) -> Result<PathBuf> {
+    let mut cargo = project::cargo();
+    cargo.args(["build", "--package", "sluice", "--bin", "sluice", project::ARTIFACTS_OPTION]).args(options);
+    let artifacts = project::artifacts(&step.output_with_progress(&mut cargo)?)?;
+    let program = artifacts.into_iter().find(|artifact| artifact.kinds.iter().any(|kind| kind == "bin"));
+    program.and_then(|program| program.files.into_iter().next()).context("cargo built no program")
 }
 
 fn key_of(file: &Path) -> Result<String> {
@@ -161,8 +170,13 @@ fn pid_of(child: &Child) -> Result<Pid> {
     i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("the gateway has no process id")
 }
 
+/// An address that nobody has at this moment.
+pub fn any_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
 /// The usual address, so that what the README says works, unless somebody has it.
-fn free_address() -> Result<SocketAddr> {
+pub fn usual_address() -> Result<SocketAddr> {
     let usual = TcpListener::bind(DEFAULT_ADDRESS).or_else(|_| TcpListener::bind("127.0.0.1:0"));
     Ok(usual.context("no address is free")?.local_addr()?)
 }

@@ -4,7 +4,7 @@
 //! compiling cargo-deny takes longer than everything else a fresh clone does. Invariant: a setting
 //! that this way can't keep is an error, never passed over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use anyhow::{Context as _, Result, bail};
@@ -49,12 +49,22 @@ fn check_without_cargo_deny(step: &mut Step) -> Result<()> {
 
 /// Everything that is linked on one of the policy's targets, by its id.
 fn packages(step: &Step, policy: &Policy) -> Result<BTreeMap<String, Package>> {
-    let mut packages = BTreeMap::new();
+    let mut packages: BTreeMap<String, Package> = BTreeMap::new();
+    let mut edges = Vec::new();
     for target in &policy.targets {
         let metadata =
             step.output(project::cargo().args(["metadata", "--format-version", "1", "--filter-platform", target]))?;
         let metadata: Metadata = serde_json::from_str(&metadata).context("can't read cargo's metadata")?;
         packages.extend(metadata.packages.into_iter().map(|package| (package.id.clone(), package)));
+        edges.extend(metadata.resolve.nodes);
+    }
+    let names: BTreeMap<_, _> = packages.iter().map(|(id, package)| (id.clone(), package.name.clone())).collect();
+    for node in edges {
+        for dependency in node.dependencies {
+            if let (Some(package), Some(name)) = (packages.get_mut(&dependency), names.get(&node.id)) {
+                package.dependents.insert(name.clone());
+            }
+        }
     }
     Ok(packages)
 }
@@ -62,6 +72,19 @@ fn packages(step: &Step, policy: &Policy) -> Result<BTreeMap<String, Package>> {
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
+    resolve: Resolve,
+}
+
+/// Which package uses which, of what is built.
+#[derive(Deserialize)]
+struct Resolve {
+    nodes: Vec<Node>,
+}
+
+#[derive(Deserialize)]
+struct Node {
+    id: String,
+    dependencies: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -73,6 +96,9 @@ struct Package {
     /// `None` for a crate of this repository.
     source: Option<String>,
     dependencies: Vec<Dependency>,
+    /// Names of those that use it.
+    #[serde(skip)]
+    dependents: BTreeSet<String>,
 }
 
 #[derive(Deserialize)]
@@ -88,7 +114,7 @@ struct Policy {
     targets: Vec<String>,
     allowed: Vec<Licensee>,
     exceptions: BTreeMap<String, Vec<Licensee>>,
-    banned: BTreeMap<String, String>,
+    banned: BTreeMap<String, Ban>,
 }
 
 impl Policy {
@@ -108,7 +134,7 @@ impl Policy {
             if ban.krate.contains(['@', ':']) {
                 bail!("deny.toml: only cargo-deny can keep a ban of versions: {}", ban.krate);
             }
-            Ok((ban.krate, ban.reason))
+            Ok((ban.krate.clone(), ban))
         });
         Ok(Self {
             targets: file.graph.targets,
@@ -122,8 +148,8 @@ impl Policy {
         let Some(source) = &package.source else { return wildcards_of(package) };
         let name = format!("{} {}", package.name, package.version);
         let mut problems = Vec::new();
-        if let Some(reason) = self.banned.get(&package.name) {
-            problems.push(format!("{name} is banned: {reason}"));
+        if let Some(ban) = self.banned.get(&package.name).filter(|ban| !ban.is_wrapped(package)) {
+            problems.push(format!("{name} is banned: {}", ban.reason));
         }
         if source != CRATES_IO {
             problems.push(format!("{name} is not from crates.io: {source}"));
@@ -215,6 +241,16 @@ struct Ban {
     #[serde(rename = "crate")]
     krate: String,
     reason: String,
+    /// Those that may use it all the same.
+    #[serde(default)]
+    wrappers: Vec<String>,
+}
+
+impl Ban {
+    /// Whether only those use the package that may.
+    fn is_wrapped(&self, package: &Package) -> bool {
+        !package.dependents.is_empty() && package.dependents.iter().all(|name| self.wrappers.contains(name))
+    }
 }
 
 #[derive(Deserialize)]
@@ -242,6 +278,7 @@ mod tests {
             license: licence.map(str::to_owned),
             source: Some(source.to_owned()),
             dependencies: Vec::new(),
+            dependents: BTreeSet::new(),
         };
         Policy::parse(DENY).unwrap().problems_of(&package)
     }
@@ -275,6 +312,17 @@ mod tests {
     fn a_banned_crate_and_a_foreign_source_are_refused() {
         assert!(problems("openssl-sys", Some("MIT"))[0].contains("rustls"));
         assert!(problems_from("git+https://example.com/a", "a", Some("MIT"))[0].contains("crates.io"));
+    }
+
+    #[test]
+    fn a_banned_crate_may_be_used_by_its_wrappers_and_nobody_else() {
+        let chrono = r#"{"id": "c", "name": "chrono", "version": "1.0.0", "license": "MIT", "dependencies": [],
+            "source": "registry+https://github.com/rust-lang/crates.io-index"}"#;
+        for (dependents, problems) in [(&["s3s"][..], 0), (&["s3s", "s3s-fs"], 0), (&["s3s", "sluice"], 1), (&[], 1)] {
+            let mut package: Package = serde_json::from_str(chrono).unwrap();
+            package.dependents = dependents.iter().map(|name| (*name).to_owned()).collect();
+            assert_eq!(Policy::parse(DENY).unwrap().problems_of(&package).len(), problems, "{dependents:?}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! it calls decide: a command fails when one of them does.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what a command-line tool is for")]
 
+mod api;
 mod bench;
 mod check;
 mod demo;
@@ -48,6 +49,10 @@ enum Command {
     },
     /// Everything that CI runs.
     Test,
+    /// Write the document of the API, `docs/openapi.json`, as the code has it now.
+    Openapi,
+    /// Try the API against its document with schemathesis: one step of `test`, after `guests`.
+    Schemathesis,
     /// What CI runs before the tests: format, clippy, docs, licences, structure.
     Check,
     /// Build the guests into `target/guests`, and install what that needs.
@@ -69,6 +74,8 @@ fn main() -> ExitCode {
             demo::run(&mut steps, listen, ending)
         }
         Command::Test => test::run(&mut steps),
+        Command::Openapi => api::write_document(&mut steps),
+        Command::Schemathesis => api::run_alone(&mut steps),
         Command::Check => check::run_all(&mut steps),
         Command::Guests => guests::run(&mut steps),
         Command::Bench { arguments } => bench::run(&mut steps, &arguments),

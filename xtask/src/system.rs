@@ -11,6 +11,7 @@ use anyhow::{Result, bail};
 use crate::steps::Step;
 
 /// A program and the Debian package that has it.
+#[derive(Clone, Copy)]
 pub struct Program {
     name: &'static str,
     package: &'static str,
@@ -21,6 +22,10 @@ pub struct Program {
 pub const C_COMPILER: Program =
     Program { name: "cc", package: "build-essential", why: "compiles the C code of SQLite, ring and mimalloc" };
 
+/// What authors without `sluice` sign with; a test compares the two.
+pub const OPENSSL: Program =
+    Program { name: "openssl", package: "openssl", why: "makes and checks signatures in a test" };
+
 /// The load generator of the paired runs.
 pub const WRK: Program = Program { name: "wrk", package: "wrk", why: "makes the load of the benchmarks" };
 
@@ -30,15 +35,31 @@ pub const POSTGRESQL: Program = Program {
     package: "postgresql",
     why: "is the store of several gateways, and tests need a real one",
 };
+/// Has `ensurepip` only with its package on Debian, and a folder of its own for packages from `PyPI` needs that.
+const PYTHON: Program =
+    Program { name: "python3", package: "python3-venv", why: "runs schemathesis, which tries the API" };
+
+/// Makes sure that Python can make virtual environments.
+pub fn ensure_python(step: &mut Step) -> Result<()> {
+    let complete = || Command::new(PYTHON.name).args(["-c", "import ensurepip, venv"]).output();
+    if complete().is_ok_and(|output| output.status.success()) {
+        return Ok(());
+    }
+    install(step, &[PYTHON])
+}
 
 /// Makes sure that the programs are there.
 pub fn ensure(step: &mut Step, programs: &[Program]) -> Result<()> {
-    let missing: Vec<_> = programs.iter().filter(|program| find(program.name).is_none()).collect();
+    let missing: Vec<_> = programs.iter().copied().filter(|program| find(program.name).is_none()).collect();
     if missing.is_empty() {
         step.note("nothing to install");
         return Ok(());
     }
-    for program in &missing {
+    install(step, &missing)
+}
+
+fn install(step: &mut Step, missing: &[Program]) -> Result<()> {
+    for program in missing {
         println!("    {} is missing: it {} (Debian package {})", program.name, program.why, program.package);
     }
     let packages: Vec<_> = missing.iter().map(|program| program.package).collect();

@@ -5,16 +5,18 @@
 use anyhow::{Context as _, Result};
 
 use crate::steps::{Step, Steps};
-use crate::{check, guests, project, system};
+use crate::{api, check, guests, project, system};
 
 /// Runs all of it.
 pub fn run(steps: &mut Steps) -> Result<()> {
-    steps.step("programs", |step| system::ensure(step, &[system::C_COMPILER, system::POSTGRESQL]))?;
+    let programs = [system::C_COMPILER, system::OPENSSL, system::POSTGRESQL];
+    steps.step("programs", |step| system::ensure(step, &programs))?;
     guests::build(steps)?;
     check::run(steps);
     // Passed through: the tests' own lines are the report that people and CI read.
     steps.attempt("tests", |step| step.show(project::cargo().args(["test", "--workspace", "--no-fail-fast"])));
     steps.attempt("tests of the Rust template", test_template);
+    steps.attempt("the API against its document", api::run);
     steps.finish()
 }
 

@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::http::Problem;
 use crate::store::{Page, PageRequest};
@@ -23,11 +24,15 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
 }
 
 /// Part of a list, as it is shown.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Listing<T> {
+    /// What is on the page.
     items: Vec<T>,
+    /// Which page it is, from 1.
     page: u32,
+    /// How many items a page has.
     limit: u32,
+    /// How many items there are on all pages.
     total: u64,
 }
 

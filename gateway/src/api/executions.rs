@@ -7,29 +7,38 @@ use axum::response::Response;
 use jiff::Timestamp;
 use semver::Version;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Services;
 use super::answer::{Listing, json};
 use super::authorize::AsViewer;
+use super::openapi::refusals;
 use super::query::Query;
 use crate::error::Code;
 use crate::http::Problem;
+use crate::http::auth::Caller;
 use crate::model::{ExecutionError, ExecutionId, ExecutionRecord, Level, ModuleId, ModuleName, Status};
 use crate::store::{ExecutionFilter, Page, PageRequest};
 
 /// An execution without its log lines, which have an address of their own.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Execution)]
 struct Summary {
     execution_id: ExecutionId,
     module_id: ModuleId,
     module: ModuleName,
+    #[schema(value_type = String, example = "1.2.0")]
     version: Version,
     function: String,
     status: Status,
     started_at: Timestamp,
+    #[schema(required = true)]
     duration_us: Option<u64>,
+    #[schema(required = true)]
     fuel: Option<u64>,
+    #[schema(required = true)]
     memory_bytes: Option<u64>,
+    #[schema(required = true)]
     error: Option<ExecutionError>,
     lines_dropped: u64,
 }
@@ -53,7 +62,7 @@ impl From<ExecutionRecord> for Summary {
     }
 }
 
-/// `{execution}` of a path; what is no id is the id of nothing.
+/// `{execution_id}` of a path; what is no id is the id of nothing.
 pub(super) struct Id(ExecutionId);
 
 impl<S: Send + Sync> FromRequestParts<S> for Id {
@@ -69,9 +78,38 @@ fn no_execution() -> Problem {
     Problem::new(Code::NotFound, "there is no such execution")
 }
 
-/// `GET /api/v1/wasm/executions`
-pub(super) async fn list(State(services): State<Services>, _: AsViewer, uri: Uri) -> Result<Response, Problem> {
-    let (filter, page) = list_query(&uri)?;
+refusals! {
+    /// Of a list.
+    ListRefusals = [UnknownField, Unauthenticated, Forbidden];
+    /// Of one execution.
+    Refusals = [UnknownField, Unauthenticated, Forbidden, NotFound];
+}
+
+/// List executions
+///
+/// Needs the role `viewer`. The newest first.
+#[utoipa::path(
+    get, path = "/api/v1/wasm/executions", operation_id = "list_executions", tag = "executions",
+    params(
+        ("module_id" = inline(Option<ModuleId>), Query, description = "Of this version."),
+        ("status" = inline(Option<Status>), Query, description = "In this state."),
+        ("job" = Option<String>, Query, description = "Of this job; no execution belongs to one yet."),
+        ("from" = Option<Timestamp>, Query, description = "Started at or after."),
+        ("to" = Option<Timestamp>, Query, description = "Started before."),
+        ("page" = Option<u32>, Query, description = "From 1; a page behind the last is empty.", minimum = 1, maximum = 4_294_967_295_u64),
+        ("limit" = Option<u32>, Query, description = "Items a page; 50 by default.", minimum = 1, maximum = 200),
+    ),
+    responses((status = 200, description = "A page of them.", body = Listing<Summary>), ListRefusals)
+)]
+pub(super) async fn list(
+    State(services): State<Services>,
+    AsViewer(caller): AsViewer,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let (mut filter, page) = list_query(&uri)?;
+    if let Some(filter) = &mut filter {
+        filter.visible = visible(&services, &caller);
+    }
     let found = match filter {
         Some(filter) => services.store.list_executions(&filter, page).await.map_err(Problem::internal)?,
         None => Page { items: Vec::new(), total: 0 },
@@ -79,11 +117,28 @@ pub(super) async fn list(State(services): State<Services>, _: AsViewer, uri: Uri
     Ok(json(StatusCode::OK, &Listing::new(page, found, Summary::from)))
 }
 
+/// The versions that the caller sees; `None` where it sees all.
+fn visible(services: &Services, caller: &Caller) -> Option<Vec<ModuleId>> {
+    if caller.sees_all_modules() {
+        return None;
+    }
+    let snapshot = services.registry.snapshot();
+    let modules = snapshot.revisions().map(|revision| &revision.module);
+    Some(modules.filter(|module| caller.sees_module(module.name.as_str())).map(|module| module.id).collect())
+}
+
+/// One execution, where the caller sees its module: what it doesn't see is not there.
+async fn find(services: &Services, caller: &Caller, id: ExecutionId) -> Result<ExecutionRecord, Problem> {
+    let found = services.store.execution(id).await.map_err(Problem::internal)?;
+    found.filter(|record| caller.sees_module(record.module.as_str())).ok_or_else(no_execution)
+}
+
 /// The filter is `None` where nothing can match.
 fn list_query(uri: &Uri) -> Result<(Option<ExecutionFilter>, PageRequest), Problem> {
     let mut query = Query::of(uri, &["module_id", "status", "job", "from", "to", "page", "limit"]);
     let filter = ExecutionFilter {
         module_id: query.take("module_id", module_id),
+        visible: None,
         status: query.take("status", |text| {
             Status::parse(text).ok_or_else(|| "is running, completed, invalid, failed or canceled".to_owned())
         }),
@@ -101,30 +156,53 @@ fn module_id(text: &str) -> Result<ModuleId, String> {
     text.parse().map_err(|_| "is the id of a module".to_owned())
 }
 
-fn time(text: &str) -> Result<Timestamp, String> {
+pub(super) fn time(text: &str) -> Result<Timestamp, String> {
     text.parse().map_err(|_| "is a time such as 2026-01-31T12:00:00Z".to_owned())
 }
 
-/// `GET /api/v1/wasm/executions/{execution}`
+/// Show one execution
+///
+/// Needs the role `viewer`. Readable within a second of its end.
+#[utoipa::path(
+    get, path = "/api/v1/wasm/executions/{execution_id}", operation_id = "show_execution", tag = "executions",
+    params(("execution_id" = inline(ExecutionId), Path, description = "Its id.")),
+    responses((status = 200, description = "The execution, without its log lines.", body = Summary), Refusals)
+)]
 pub(super) async fn show(
     State(services): State<Services>,
-    _: AsViewer,
+    AsViewer(caller): AsViewer,
     Id(id): Id,
     uri: Uri,
 ) -> Result<Response, Problem> {
     Query::of(&uri, &[]).finish()?;
-    let record = services.store.execution(id).await.map_err(Problem::internal)?.ok_or_else(no_execution)?;
+    let record = find(&services, &caller, id).await?;
     Ok(json(StatusCode::OK, &Summary::from(record)))
 }
 
-/// `GET /api/v1/wasm/executions/{execution}/logs`
+/// Show what an execution logged
+///
+/// Needs the role `viewer`.
+#[utoipa::path(
+    get, path = "/api/v1/wasm/executions/{execution_id}/logs", operation_id = "list_logs", tag = "executions",
+    params(
+        ("execution_id" = inline(ExecutionId), Path, description = "Its id."),
+        ("module_id" = inline(Option<ModuleId>), Query, description = "Of this version only."),
+        ("level" = inline(Option<Level>), Query, description = "Lines of this level and above."),
+        ("page" = Option<u32>, Query, description = "From 1; a page behind the last is empty.", minimum = 1, maximum = 4_294_967_295_u64),
+        ("limit" = Option<u32>, Query, description = "Items a page; 50 by default.", minimum = 1, maximum = 200),
+    ),
+    responses((status = 200, description = "A page of entries, each with its lines.", body = Listing<ExecutionRecord>), Refusals)
+)]
 pub(super) async fn logs(
     State(services): State<Services>,
-    _: AsViewer,
+    AsViewer(caller): AsViewer,
     Id(id): Id,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let asked = logs_query(&uri)?;
+    if !caller.sees_all_modules() {
+        find(&services, &caller, id).await?;
+    }
     let found = services.store.execution_logs(id, asked.module_id, asked.level, asked.page).await;
     let found = found.map_err(Problem::internal)?.ok_or_else(no_execution)?;
     Ok(json(StatusCode::OK, &Listing::new(asked.page, found, |entry| entry)))
@@ -159,7 +237,7 @@ mod tests {
 
     fn record() -> ExecutionRecord {
         ExecutionRecord {
-            execution_id: ExecutionId::generate(),
+            execution_id: ExecutionId::starting("2026-01-31T12:00:00Z".parse().unwrap()),
             module_id: ModuleId::generate(),
             module: "rules".parse().unwrap(),
             version: Version::new(1, 2, 0),

@@ -9,9 +9,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Services;
 use super::answer::json;
+use super::openapi::refusals;
 
 /// Below what orchestrators wait by default for an answer.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -31,25 +33,50 @@ impl Readiness {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Health {
+    /// `ok`, `ready`, `draining` or `unavailable`.
+    #[schema(pattern = "^(ok|ready|draining|unavailable)$", example = "ok")]
     status: &'static str,
+    /// Where something does not answer, what.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Checks, required = false)]
     checks: Option<Checks>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Checks {
+    /// `ok` or `failed`.
+    #[schema(pattern = "^(ok|failed)$")]
     store: &'static str,
+    /// `ok` or `failed`.
+    #[schema(pattern = "^(ok|failed)$")]
     blobs: &'static str,
 }
 
-/// `GET /healthz`
+refusals! {
+    /// Of whatever needs no key.
+    Refusals = [];
+}
+
+/// Whether the process lives
+#[utoipa::path(
+    get, path = "/healthz", operation_id = "healthz", tag = "health", security(()),
+    responses((status = 200, description = "It does.", body = Health), Refusals)
+)]
 pub(super) async fn alive() -> Response {
     json(StatusCode::OK, &Health { status: "ok", checks: None })
 }
 
-/// `GET /readyz`
+/// Whether requests are to be sent here
+#[utoipa::path(
+    get, path = "/readyz", operation_id = "readyz", tag = "health", security(()),
+    responses(
+        (status = 200, description = "They are.", body = Health),
+        (status = 503, description = "Not now: the gateway is going away, or what it needs does not answer.", body = Health),
+        Refusals,
+    )
+)]
 pub(super) async fn ready(State(services): State<Services>) -> Response {
     if services.readiness.is_draining() {
         return json(StatusCode::SERVICE_UNAVAILABLE, &Health { status: "draining", checks: None });

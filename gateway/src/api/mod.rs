@@ -1,17 +1,21 @@
-//! The control plane: modules, executions, health.
+//! The control plane: modules, executions, keys, the audit, health.
 //!
 //! Owns its routes; one file a resource, each with its requests, answers and
 //! handlers. Does not own sockets, bounds on connections, authentication itself
 //! or the rendering of problems (`http`), nor any rule about modules
-//! (`registry`). Invariant: every route but `/healthz`, `/readyz` and `/metrics`
-//! asks for a role before it looks at anything else.
+//! (`registry`). Invariant: every route but `/healthz`, `/readyz`, `/metrics` and
+//! the document of the API asks for a role before it looks at anything else.
 
 mod answer;
+mod audit;
 mod authorize;
 mod executions;
 mod health;
+mod json_body;
+mod keys;
 mod metrics;
 mod modules;
+mod openapi;
 mod query;
 mod transfers;
 
@@ -21,11 +25,16 @@ pub use transfers::Transfers;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::blob::Blobs;
-use crate::config::Config;
+use crate::clock::Clock;
+use crate::config::{self, Config};
 use crate::error::Code;
 use crate::http::Problem;
 use crate::http::auth::SharedKeys;
@@ -40,8 +49,10 @@ pub struct Services {
     pub registry: Arc<Registry>,
     /// Rows: lists and executions.
     pub store: SharedStore,
-    /// Bytes; only asked whether they are there.
+    /// Bytes: whether they can be had, and where uploads are spooled.
     pub blobs: Blobs,
+    /// The time.
+    pub clock: Clock,
     /// Who may call.
     pub keys: SharedKeys,
     /// What `/metrics` tells.
@@ -56,24 +67,44 @@ pub struct Services {
 
 /// The routes of the control plane.
 pub fn router(services: Services) -> Router {
-    routes().with_state(services)
-}
-
-fn routes() -> Router<Services> {
-    Router::new()
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(metrics::show))
-        .route("/api/v1/wasm/modules", post(modules::upload).get(modules::list))
-        .route("/api/v1/wasm/modules/{module}", get(modules::show).delete(modules::delete))
-        .route("/api/v1/wasm/modules/{module}/download", get(modules::download))
-        .route("/api/v1/wasm/executions", get(executions::list))
-        .route("/api/v1/wasm/executions/{execution}", get(executions::show))
-        .route("/api/v1/wasm/executions/{execution}/logs", get(executions::logs))
+    let document = document(&services.config.limits);
+    let (router, _) = routes().split_for_parts();
+    let document = document.map(Bytes::from).map_err(Arc::new);
+    let show = move || {
+        let document = document.clone();
+        async move { document.map(openapi::show).map_err(Problem::internal) }
+    };
+    router
+        .route(openapi::PATH, get(show))
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
         // Bodies have bounds of their own, with problems for answers.
         .layer(DefaultBodyLimit::disable())
+        .with_state(services)
+}
+
+/// The `OpenAPI` document of a gateway with these limits.
+fn document(limits: &config::Limits) -> Result<String, serde_json::Error> {
+    openapi::text(routes().into_openapi(), limits)
+}
+
+/// Each route with its part of the document.
+fn routes() -> OpenApiRouter<Services> {
+    OpenApiRouter::with_openapi(openapi::Base::openapi())
+        .routes(routes!(health::alive))
+        .routes(routes!(health::ready))
+        .routes(routes!(metrics::show))
+        .routes(routes!(modules::upload::upload, modules::list))
+        .routes(routes!(modules::show, modules::delete))
+        .routes(routes!(modules::change::replace_permissions))
+        .routes(routes!(modules::change::replace_limits))
+        .routes(routes!(modules::download))
+        .routes(routes!(executions::list))
+        .routes(routes!(executions::show))
+        .routes(routes!(executions::logs))
+        .route("/api/v1/keys", post(keys::create).get(keys::list))
+        .route("/api/v1/keys/{key}", delete(keys::delete))
+        .route("/api/v1/audit", get(audit::list))
 }
 
 async fn no_route() -> Problem {

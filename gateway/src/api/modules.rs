@@ -1,12 +1,12 @@
-//! `/api/v1/wasm/modules`: upload, list, show, download, delete.
+//! `/api/v1/wasm/modules`: upload, list, show, change, download, delete.
 //!
 //! Owns how modules are asked for and shown. Does not own what a module may be
 //! (`registry`), nor the form of an upload (`upload`).
 
+pub(super) mod change;
 mod settings;
-mod upload;
-
-pub(super) use upload::upload;
+pub(super) mod upload;
+mod visible;
 
 use std::sync::Arc;
 
@@ -18,11 +18,14 @@ use axum::response::{IntoResponse, Response};
 
 use super::Services;
 use super::answer::{Listing, json};
+use super::audit::{self, Trail};
 use super::authorize::{AsAdmin, AsViewer};
+use super::openapi::refusals;
 use super::query::Query;
 use crate::error::Code;
 use crate::http::Problem;
-use crate::model::{Module, ModuleKind, ModuleRef};
+use crate::http::auth::Caller;
+use crate::model::{Module, ModuleKind, ModuleRef, action};
 use crate::registry::Revision;
 use crate::store::{ModuleFilter, PageRequest};
 use crate::{blob, registry};
@@ -47,8 +50,11 @@ fn no_module(reference: &ModuleRef) -> Problem {
     Problem::new(Code::NotFound, format!("there is no module {reference}"))
 }
 
-fn resolve(services: &Services, reference: &ModuleRef) -> Result<Arc<Revision>, Problem> {
-    services.registry.snapshot().resolve(reference).map(Arc::clone).ok_or_else(|| no_module(reference))
+/// The version that `reference` means, where the caller sees it: what it doesn't see is not there.
+fn resolve(services: &Services, caller: &Caller, reference: &ModuleRef) -> Result<Arc<Revision>, Problem> {
+    let snapshot = services.registry.snapshot();
+    let found = snapshot.resolve(reference).filter(|revision| caller.sees_module(revision.module.name.as_str()));
+    found.map(Arc::clone).ok_or_else(|| no_module(reference))
 }
 
 /// The one map from what the registry says to what a caller is told.
@@ -57,6 +63,7 @@ fn refused(error: registry::Error) -> Problem {
     match error {
         registry::Error::Invalid(errors) => Problem::new(Code::InvalidModule, text).errors(errors),
         registry::Error::BadRequest(errors) => Problem::malformed(errors),
+        registry::Error::Signature(refusal) => Problem::new(refusal.code(), text),
         registry::Error::VersionExists { .. } => Problem::new(Code::VersionExists, text),
         registry::Error::NotFound(_) => Problem::new(Code::NotFound, text),
         // The registry has logged it, with the module.
@@ -70,9 +77,39 @@ fn refused(error: registry::Error) -> Problem {
     }
 }
 
-/// `GET /api/v1/wasm/modules`
-pub(super) async fn list(State(services): State<Services>, _: AsViewer, uri: Uri) -> Result<Response, Problem> {
+refusals! {
+    /// Of a list.
+    ListRefusals = [UnknownField, Unauthenticated, Forbidden];
+    /// Of one module.
+    ModuleRefusals = [UnknownField, Unauthenticated, Forbidden, NotFound];
+    /// Of a download.
+    DownloadRefusals = [UnknownField, Unauthenticated, Forbidden, NotFound, Integrity, Overloaded];
+}
+
+/// List versions of modules
+///
+/// Needs the role `viewer`. By name, then the newest version first.
+#[utoipa::path(
+    get, path = "/api/v1/wasm/modules", operation_id = "list_modules", tag = "modules",
+    params(
+        ("q" = Option<String>, Query, description = "Text in the name or the description, in any case.", max_length = 200),
+        ("name" = Option<String>, Query, description = "The exact name.", example = "order-rules"),
+        ("kind" = inline(Option<ModuleKind>), Query, description = "The exact kind."),
+        ("page" = Option<u32>, Query, description = "From 1; a page behind the last is empty.", minimum = 1, maximum = 4_294_967_295_u64),
+        ("limit" = Option<u32>, Query, description = "Items a page; 50 by default.", minimum = 1, maximum = 200),
+    ),
+    responses((status = 200, description = "A page of them.", body = Listing<Module>), ListRefusals)
+)]
+pub(super) async fn list(
+    State(services): State<Services>,
+    AsViewer(caller): AsViewer,
+    uri: Uri,
+) -> Result<Response, Problem> {
     let (filter, page) = list_query(&uri)?;
+    if !caller.sees_all_modules() {
+        let found = visible::page(&services.registry.snapshot(), &caller, &filter, page);
+        return Ok(json(StatusCode::OK, &Listing::new(page, found, |module| Module::clone(&module))));
+    }
     let found = services.store.list_modules(&filter, page).await.map_err(Problem::internal)?;
     Ok(json(StatusCode::OK, &Listing::new(page, found, |module: Module| module)))
 }
@@ -95,50 +132,94 @@ fn list_query(uri: &Uri) -> Result<(ModuleFilter, PageRequest), Problem> {
     Ok((filter, page))
 }
 
-/// `GET /api/v1/wasm/modules/{module}`
+/// Show one version
+///
+/// Needs the role `viewer`. Of a name it is the newest that is not a pre-release.
+#[utoipa::path(
+    get, path = "/api/v1/wasm/modules/{module}", operation_id = "show_module", tag = "modules",
+    params(("module" = String, Path, description = "An id, `name`, `name@1.2.3` or `name@^1.2`.", example = "order-rules")),
+    responses((status = 200, description = "The version.", body = Module), ModuleRefusals)
+)]
 pub(super) async fn show(
     State(services): State<Services>,
-    _: AsViewer,
+    AsViewer(caller): AsViewer,
     Reference(reference): Reference,
     uri: Uri,
 ) -> Result<Response, Problem> {
     Query::of(&uri, &[]).finish()?;
-    let revision = resolve(&services, &reference)?;
+    let revision = resolve(&services, &caller, &reference)?;
     Ok(json(StatusCode::OK, &*revision.module))
 }
 
-/// `DELETE /api/v1/wasm/modules/{module}`
+/// Delete one version
+///
+/// Needs the role `admin`. Its permissions, executions and logs go with it, and its bytes when no other version has them.
+/// Executions that run finish.
+#[utoipa::path(
+    delete, path = "/api/v1/wasm/modules/{module}", operation_id = "delete_module", tag = "modules",
+    params(("module" = String, Path, description = "An id, `name`, `name@1.2.3` or `name@^1.2`.", example = "order-rules")),
+    responses((status = 204, description = "It is gone."), ModuleRefusals)
+)]
 pub(super) async fn delete(
     State(services): State<Services>,
-    _: AsAdmin,
+    AsAdmin(caller): AsAdmin,
+    trail: Trail,
     Reference(reference): Reference,
     uri: Uri,
 ) -> Result<Response, Problem> {
     Query::of(&uri, &[]).finish()?;
-    services.registry.delete(&reference).await.map_err(refused)?;
+    let module = Arc::clone(&resolve(&services, &caller, &reference)?.module);
+    let resource = format!("{}@{}", module.name, module.version);
+    let entry = trail.entry(&services, &caller, action::MODULE_DELETE, resource).with("id", module.id.to_string());
+    let registry = Arc::clone(&services.registry);
+    // By id: it is this version that the row is about.
+    let work = async move {
+        registry.delete(&ModuleRef::Id(module.id)).await.map_err(|error| match error {
+            registry::Error::NotFound(_) => no_module(&reference),
+            error => refused(error),
+        })
+    };
+    audit::change(&services, entry, work, |(), entry| Some(entry)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// `GET /api/v1/wasm/modules/{module}/download`
+/// Download a version's bytes
+///
+/// Needs the role `viewer`.
+#[utoipa::path(
+    get, path = "/api/v1/wasm/modules/{module}/download", operation_id = "download_module", tag = "modules",
+    params(
+        ("module" = String, Path, description = "An id, `name`, `name@1.2.3` or `name@^1.2`.", example = "order-rules"),
+        ("If-None-Match" = Option<String>, Header, description = "Tags that the caller has already."),
+    ),
+    responses(
+        (status = 200, description = "The component.", body = inline(File), content_type = "application/wasm",
+         headers(("etag", description = "The digest, in quotes."),
+                 ("content-disposition", description = "A file name of name and version."))),
+        (status = 304, description = "The caller has it.", headers(("etag", description = "The digest, in quotes."))),
+        DownloadRefusals,
+    )
+)]
 pub(super) async fn download(
     State(services): State<Services>,
-    _: AsViewer,
+    AsViewer(caller): AsViewer,
     Reference(reference): Reference,
-    method: Method,
-    headers: HeaderMap,
+    request: Parts,
 ) -> Result<Response, Problem> {
-    let revision = resolve(&services, &reference)?;
+    Query::of(&request.uri, &[]).finish()?;
+    let revision = resolve(&services, &caller, &reference)?;
     let module = &revision.module;
     let etag = format!("\"{}\"", module.sha256);
-    if is_known(&headers, &etag) {
+    if is_known(&request.headers, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
-    let body = if method == Method::HEAD {
+    let body = if request.method == Method::HEAD {
         Body::empty()
     } else {
         let turn = services.transfers.download().await?;
-        let bytes = services.registry.download(module).await.map_err(refused)?;
-        Body::from(turn.until_sent(bytes))
+        let component = services.registry.download(module).await.map_err(refused)?;
+        // Read whole and verified by now; what goes wrong from here on breaks the body off.
+        Body::from_stream(turn.until_sent(component.chunks()))
     };
     let file = format!("attachment; filename=\"{}-{}.wasm\"", module.name, module.version);
     let headers = [
@@ -149,6 +230,12 @@ pub(super) async fn download(
     ];
     Ok((headers, body).into_response())
 }
+
+/// The bytes of a component.
+#[derive(utoipa::ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "it describes a body")]
+struct File(Vec<u8>);
 
 /// Whether `If-None-Match` has this tag. Compared weakly, as RFC 9110 says.
 fn is_known(headers: &HeaderMap, etag: &str) -> bool {

@@ -1,6 +1,5 @@
 use std::collections::HashSet;
 
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{Request, header};
@@ -13,10 +12,10 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::clock::Clock;
-use crate::http::auth::{KeyRing, generate_key};
-use crate::model::{Digest, ExecutionId, ExecutionRecord, Level, LogLine, Module, Role, Status};
+use crate::http::auth::{Keys, generate_key};
+use crate::model::{Digest, ExecutionId, ExecutionRecord, JsonObject, Level, LogLine, Module, NewKey, Role, Status};
 use crate::registry::fixtures::step_component;
-use crate::registry::{CompileError, Compiler, Parts};
+use crate::registry::{CompileError, Compiler, Parts, Trust};
 use crate::store::sqlite::SqliteStore;
 
 /// Compiling is the runtime's part, and has tests there.
@@ -24,7 +23,7 @@ struct NotCompiled;
 
 #[async_trait]
 impl Compiler for NotCompiled {
-    async fn compile(&self, _digest: Digest, _component: Bytes) -> Result<(), CompileError> {
+    async fn compile(&self, _digest: Digest, _component: crate::blob::Spool) -> Result<(), CompileError> {
         Ok(())
     }
 
@@ -48,27 +47,28 @@ impl Gateway {
         let folder = tempfile::tempdir().unwrap();
         let config = Config::for_tests(folder.path().to_owned());
         let clock = Clock::system();
-        let store: SharedStore =
-            Arc::new(SqliteStore::open(&folder.path().join("sluice.db"), clock.clone()).await.unwrap());
-        let blobs = Blobs::open(&config.blobs).await.unwrap();
+        let store: SharedStore = Arc::new(SqliteStore::open(&folder.path().join("sluice.db")).await.unwrap());
+        let blobs = Blobs::open(&config.blobs, &config.data_dir, clock.clone()).await.unwrap();
         let metrics = Metrics::new();
         let parts = Parts {
             store: Arc::clone(&store),
             blobs: blobs.clone(),
             compiler: Arc::new(NotCompiled),
             limits: config.limits.clone(),
+            trust: Trust::new(config.signatures.clone(), metrics.clone()),
             metrics: metrics.clone(),
-            clock,
+            clock: clock.clone(),
         };
         let registry = Registry::open(parts).await.unwrap();
-        let (admin, admin_key) = generate_key("admin", Role::Admin).unwrap();
-        let (viewer, viewer_key) = generate_key("viewer", Role::Viewer).unwrap();
-        let keys = Arc::new(ArcSwap::from_pointee(KeyRing::new(vec![admin_key, viewer_key])));
+        let (admin, admin_key) = generate_key(NewKey::unrestricted("admin", Role::Admin), clock.now()).unwrap();
+        let (viewer, viewer_key) = generate_key(NewKey::unrestricted("viewer", Role::Viewer), clock.now()).unwrap();
+        let keys = Keys::new(&[admin_key, viewer_key], clock.clone());
         let readiness = Readiness::default();
         let services = Services {
             registry,
             store: Arc::clone(&store),
             blobs,
+            clock,
             keys,
             metrics,
             config: Arc::new(config),
@@ -111,10 +111,10 @@ impl Gateway {
             at: "2026-01-31T12:00:00Z".parse().unwrap(),
             level,
             message: "checked".to_owned(),
-            fields: serde_json::Map::new(),
+            fields: JsonObject::default(),
         };
         let record = ExecutionRecord {
-            execution_id: ExecutionId::generate(),
+            execution_id: ExecutionId::starting("2026-01-31T12:00:00Z".parse().unwrap()),
             module_id: module.id,
             module: module.name.clone(),
             version: module.version.clone(),
@@ -246,7 +246,7 @@ async fn executions_are_listed_without_lines_and_logs_have_them_by_level() {
 #[tokio::test]
 async fn what_is_unknown_or_malformed_in_a_path_is_not_found() {
     let gw = Gateway::start().await;
-    let unknown = ExecutionId::generate();
+    let unknown = ExecutionId::starting(jiff::Timestamp::now());
     for path in [
         "/api/v1/wasm/modules/nothing".to_owned(),
         "/api/v1/wasm/modules/No%20Name".to_owned(),

@@ -4,9 +4,10 @@ use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::Error;
+use crate::clock::Clock;
 use crate::config::ADMIN_KEY_FILE;
 use crate::http::auth;
-use crate::model::Role;
+use crate::model::{AuditEntry, NewKey, Role, action};
 use crate::store::Store;
 
 /// Where the `sluice` command finds the key by itself.
@@ -17,16 +18,19 @@ pub(super) fn path(data_dir: &Path) -> PathBuf {
 /// Makes the first key unless the store has one. The file comes before the row: a
 /// crash between the two leaves a file that the next start replaces, never a key
 /// that nobody knows.
-pub(super) async fn ensure(store: &dyn Store, data_dir: &Path) -> Result<Option<String>, Error> {
+pub(super) async fn ensure(store: &dyn Store, clock: &Clock, data_dir: &Path) -> Result<Option<String>, Error> {
     if !store.all_keys().await?.is_empty() {
         return Ok(None);
     }
     let path = path(data_dir);
     let folder = |source| Error::DataFolder { path: data_dir.to_owned(), source };
-    let (plaintext, key) =
-        auth::generate_key("admin", Role::Admin).map_err(|error| folder(std::io::Error::other(error)))?;
+    let (plaintext, key) = auth::generate_key(NewKey::unrestricted("admin", Role::Admin), clock.now())
+        .map_err(|error| folder(std::io::Error::other(error)))?;
+    let audit = AuditEntry::by_gateway(key.created_at, action::KEY_CREATE, key.id.to_string())
+        .with("name", key.name.as_str())
+        .with("role", key.role.as_str());
     write(&path, &plaintext).map_err(folder)?;
-    if store.insert_first_key(&key).await? {
+    if store.insert_first_key(&key, &audit).await? {
         return Ok(Some(plaintext));
     }
     // Another gateway on the same store was faster; this key opens nothing.

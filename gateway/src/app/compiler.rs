@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 
+use crate::blob::Spool;
 use crate::model::Digest;
 use crate::registry::{CompileError, Compiler};
 use crate::runtime::{LoadError, Runtime};
@@ -15,7 +15,7 @@ pub(super) struct RuntimeCompiler(pub(super) Arc<Runtime>);
 
 #[async_trait]
 impl Compiler for RuntimeCompiler {
-    async fn compile(&self, digest: Digest, component: Bytes) -> Result<(), CompileError> {
+    async fn compile(&self, digest: Digest, component: Spool) -> Result<(), CompileError> {
         self.0.compile(digest, component).await.map_err(|error| match error {
             LoadError::Rejected(reason) => CompileError::Rejected(reason),
             error @ (LoadError::Integrity(_) | LoadError::Blob(_) | LoadError::Failed(_)) => {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::http::auth::{KeyRing, SharedKeys};
+use crate::http::auth::SharedKeys;
 use crate::model::ExecutionError;
 use crate::registry::{self, Registry};
 use crate::store::shared::{Listener, Shared};
@@ -117,8 +117,7 @@ impl Follower {
             return Ok(());
         }
         self.registry.reload().await?;
-        let ring = KeyRing::new(self.store.all_keys().await?);
-        self.keys.store(Arc::new(ring));
+        self.keys.refresh(self.store.all_keys()).await?;
         *known = Some(number);
         Ok(())
     }

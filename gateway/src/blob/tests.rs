@@ -1,17 +1,34 @@
+use std::path::PathBuf;
+
 use futures_util::future::join_all;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
 
-async fn open(folder: &Path) -> Blobs {
-    Blobs::open(&config::Blobs::Folder { path: folder.to_owned() }).await.unwrap()
+async fn opened(folder: &Path) -> Result<Blobs, Error> {
+    let config = config::Blobs::Folder { path: folder.join("blobs") };
+    Blobs::open(&config, folder, Clock::system()).await
+}
+
+async fn open(folder: &TempDir) -> Blobs {
+    opened(folder.path()).await.unwrap()
 }
 
 async fn start() -> (TempDir, Blobs) {
     let folder = TempDir::new().unwrap();
-    let blobs = open(&folder.path().join("blobs")).await;
+    let blobs = open(&folder).await;
     (folder, blobs)
+}
+
+async fn put(blobs: &Blobs, bytes: &[u8]) -> Digest {
+    let component = Spool::of(bytes).unwrap();
+    blobs.put(&component).await.unwrap();
+    component.digest()
+}
+
+async fn got(blobs: &Blobs, digest: Digest) -> Vec<u8> {
+    blobs.get(digest).await.unwrap().map().unwrap().to_vec()
 }
 
 fn file_of(folder: &TempDir, digest: Digest) -> PathBuf {
@@ -34,10 +51,9 @@ proptest! {
     fn p20_module_hash_calculation(bytes in proptest::collection::vec(any::<u8>(), 0..100_000)) {
         block_on(async {
             let (folder, blobs) = start().await;
-            let bytes = Bytes::from(bytes);
-            let digest = blobs.put(bytes.clone()).await.unwrap();
+            let digest = put(&blobs, &bytes).await;
             assert_eq!(digest, Digest::of(&bytes));
-            assert_eq!(blobs.get(digest).await.unwrap(), bytes);
+            assert_eq!(got(&blobs, digest).await, bytes);
             assert_eq!(temporary_files(&folder), Vec::<PathBuf>::new());
         });
     }
@@ -50,14 +66,14 @@ proptest! {
     ) {
         block_on(async {
             let (folder, blobs) = start().await;
-            let digest = blobs.put(Bytes::from(bytes.clone())).await.unwrap();
+            let digest = put(&blobs, &bytes).await;
             let mut damaged = bytes.clone();
             damaged[place.index(bytes.len())] ^= 1 << bit;
             std::fs::write(file_of(&folder, digest), &damaged).unwrap();
             let error = blobs.get(digest).await.unwrap_err();
             assert!(matches!(error, Error::Integrity { expected, found } if expected == digest && found == Digest::of(&damaged)));
-            blobs.put(Bytes::from(bytes.clone())).await.unwrap();
-            assert_eq!(blobs.get(digest).await.unwrap(), bytes);
+            put(&blobs, &bytes).await;
+            assert_eq!(got(&blobs, digest).await, bytes);
         });
     }
 }
@@ -65,7 +81,7 @@ proptest! {
 #[tokio::test]
 async fn a_blob_that_was_cut_short_is_refused() {
     let (folder, blobs) = start().await;
-    let digest = blobs.put(Bytes::from_static(b"a component")).await.unwrap();
+    let digest = put(&blobs, b"a component").await;
     std::fs::write(file_of(&folder, digest), b"a comp").unwrap();
     assert!(matches!(blobs.get(digest).await, Err(Error::Integrity { .. })));
 }
@@ -80,11 +96,11 @@ async fn a_blob_that_was_never_put_is_missing() {
 #[tokio::test]
 async fn putting_the_same_bytes_at_once_stores_them_once() {
     let (folder, blobs) = start().await;
-    let bytes = Bytes::from(vec![7; 300_000]);
-    for put in join_all((0..16).map(|_| blobs.put(bytes.clone()))).await {
-        assert_eq!(put.unwrap(), Digest::of(&bytes));
+    let component = Spool::of(&vec![7; 300_000]).unwrap();
+    for put in join_all((0..16).map(|_| blobs.put(&component))).await {
+        put.unwrap();
     }
-    assert_eq!(blobs.list().await.unwrap(), [Digest::of(&bytes)]);
+    assert_eq!(blobs.list().await.unwrap(), [component.digest()]);
     assert_eq!(temporary_files(&folder), Vec::<PathBuf>::new());
 }
 
@@ -93,7 +109,7 @@ async fn the_list_has_every_blob_and_nothing_else() {
     let (folder, blobs) = start().await;
     let mut digests = Vec::new();
     for number in 0..20_u8 {
-        digests.push(blobs.put(Bytes::from(vec![number])).await.unwrap());
+        digests.push(put(&blobs, &[number]).await);
     }
     let gone = digests.pop().unwrap();
     blobs.delete(gone).await.unwrap();
@@ -111,7 +127,7 @@ async fn the_list_has_every_blob_and_nothing_else() {
 #[tokio::test]
 async fn deleting_is_done_once_and_may_be_repeated() {
     let (_folder, blobs) = start().await;
-    let digest = blobs.put(Bytes::from_static(b"short-lived")).await.unwrap();
+    let digest = put(&blobs, b"short-lived").await;
     blobs.delete(digest).await.unwrap();
     blobs.delete(digest).await.unwrap();
     assert!(matches!(blobs.get(digest).await, Err(Error::Missing(_))));
@@ -120,13 +136,13 @@ async fn deleting_is_done_once_and_may_be_repeated() {
 #[tokio::test]
 async fn leftovers_of_a_process_that_died_are_removed_at_the_next_start() {
     let (folder, blobs) = start().await;
-    let kept = blobs.put(Bytes::from_static(b"kept")).await.unwrap();
+    let kept = put(&blobs, b"kept").await;
     let half = folder.path().join("blobs/tmp/half");
     std::fs::write(&half, "half").unwrap();
     drop(blobs);
-    let blobs = open(&folder.path().join("blobs")).await;
+    let blobs = open(&folder).await;
     assert!(!half.exists());
-    assert_eq!(blobs.get(kept).await.unwrap().as_ref(), b"kept");
+    assert_eq!(got(&blobs, kept).await, b"kept");
 }
 
 #[tokio::test]
@@ -134,21 +150,21 @@ async fn what_another_process_is_writing_is_left_alone() {
     let (folder, blobs) = start().await;
     let half = folder.path().join("blobs/tmp/half");
     std::fs::write(&half, "half").unwrap();
-    let second = Blobs::open(&config::Blobs::Folder { path: folder.path().join("blobs") }).await;
+    let second = opened(folder.path()).await;
     let Err(Error::Unavailable { source, .. }) = second else { panic!("{second:?}") };
     assert!(source.to_string().contains("in use by another process"), "{source}");
     assert!(half.exists());
     blobs.release();
-    open(&folder.path().join("blobs")).await;
+    open(&folder).await;
     assert!(!half.exists());
 }
 
 #[tokio::test]
 async fn a_put_that_is_given_up_leaves_a_whole_blob_or_none() {
     let (_folder, blobs) = start().await;
-    let bytes = Bytes::from(vec![1; 4 * 1024 * 1024]);
+    let component = Spool::of(&vec![1; 4 * 1024 * 1024]).unwrap();
     for polls in 0..40 {
-        let mut put = Box::pin(blobs.put(bytes.clone()));
+        let mut put = Box::pin(blobs.put(&component));
         for _ in 0..polls {
             if futures_util::poll!(put.as_mut()).is_ready() {
                 break;
@@ -156,11 +172,11 @@ async fn a_put_that_is_given_up_leaves_a_whole_blob_or_none() {
             tokio::task::yield_now().await;
         }
         drop(put);
-        match blobs.get(Digest::of(&bytes)).await {
-            Ok(stored) => assert_eq!(stored, bytes),
+        match blobs.get(component.digest()).await {
+            Ok(stored) => assert_eq!(stored.digest(), component.digest()),
             Err(error) => assert!(matches!(error, Error::Missing(_)), "{error}"),
         }
-        blobs.delete(Digest::of(&bytes)).await.unwrap();
+        blobs.delete(component.digest()).await.unwrap();
     }
 }
 
@@ -177,7 +193,8 @@ async fn a_folder_that_cannot_be_made_is_an_error_at_the_start() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "in the way").unwrap();
-    let opened = Blobs::open(&config::Blobs::Folder { path: file.join("blobs") }).await;
+    let config = config::Blobs::Folder { path: file.join("blobs") };
+    let opened = Blobs::open(&config, folder.path(), Clock::system()).await;
     assert!(matches!(opened, Err(Error::Unavailable { .. })));
 }
 

@@ -112,6 +112,9 @@ impl Refusal {
             "unauthenticated" => Some(self.key_advice.clone()),
             "forbidden" => Some("give a key with a higher role, with --key or SLUICE_KEY".to_owned()),
             "version-exists" => Some("versions never change: give this one another --version".to_owned()),
+            "not-found" if self.problem.detail.contains("no such key") => {
+                Some("`sluice key list` shows the keys that there are".to_owned())
+            }
             "not-found" if self.problem.detail.contains("execution") => {
                 Some("an execution's record goes with its module".to_owned())
             }
@@ -228,6 +231,12 @@ impl Client {
         body: Vec<u8>,
     ) -> Result<Answer, Error> {
         let request = self.request(Method::POST, path).query(query);
+        self.collect(request.header(header::CONTENT_TYPE, "application/json").body(body)).await
+    }
+
+    /// Puts a JSON body in the place of what is there.
+    pub(super) async fn put_json(&self, path: &[&str], body: Vec<u8>) -> Result<Answer, Error> {
+        let request = self.request(Method::PUT, path);
         self.collect(request.header(header::CONTENT_TYPE, "application/json").body(body)).await
     }
 

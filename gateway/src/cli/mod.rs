@@ -7,19 +7,23 @@
 
 mod build;
 mod client;
+mod compile_worker;
 mod config;
 mod failure;
 mod init;
 mod input;
 mod invoke;
 mod key;
+mod keys;
 mod logs;
 mod migrate;
 mod modules;
 mod output;
+mod permissions;
 mod pretty;
 mod problem;
 mod serve;
+mod sign;
 mod template;
 mod upload;
 mod whole_file;
@@ -64,15 +68,27 @@ enum Command {
     Download(modules::Download),
     /// Delete one version of a module, with its permissions and logs.
     Delete(modules::Delete),
+    /// Show or replace what a module is allowed.
+    Permissions(permissions::Args),
     /// Run a function of a module.
     Invoke(invoke::Args),
     /// Show what an execution logged, or follow a module.
     Logs(logs::Args),
+    /// Make, list and delete keys.
+    #[command(subcommand)]
+    Key(keys::Command),
+    /// Make a key pair to sign modules with.
+    Keygen(sign::Keygen),
+    /// Sign a component, and print the signature.
+    Sign(sign::Sign),
     /// Bring the store's schema up to date without starting the gateway.
     Migrate(migrate::Args),
     /// Check or print the configuration.
     #[command(subcommand)]
     Config(config::Command),
+    /// What the gateway starts for each component that it compiles.
+    #[command(hide = true)]
+    CompileWorker(compile_worker::Args),
 }
 
 /// Parses the arguments, does what they say, and tells how it went: 0 done,
@@ -107,10 +123,18 @@ fn dispatch(command: Command, out: Out) -> anyhow::Result<()> {
         Command::Show(args) => interruptible(modules::show(args, out)),
         Command::Download(args) => interruptible(modules::download(args, out)),
         Command::Delete(args) => interruptible(modules::delete(args, out)),
+        Command::Permissions(args) => interruptible(permissions::run(args, out)),
         Command::Invoke(args) => interruptible(invoke::run(args, out)),
         Command::Logs(args) => interruptible(logs::run(args, out)),
+        Command::Key(command) => interruptible(keys::run(command, out)),
+        Command::Keygen(args) => sign::keygen(&args, out),
+        Command::Sign(args) => sign::sign(&args, out),
         Command::Migrate(args) => migrate::run(args, out),
         Command::Config(command) => config::run(command, out),
+        Command::CompileWorker(args) => {
+            compile_worker::run(&args);
+            Ok(())
+        }
     }
 }
 

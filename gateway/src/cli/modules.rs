@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, anyhow};
 use http::header;
 use indicatif::BinaryBytes;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -94,18 +94,19 @@ pub(super) struct View {
     description: String,
     kind: String,
     imports: Vec<String>,
-    permissions: Vec<PermissionView>,
+    pub(super) permissions: Vec<PermissionView>,
     limits: serde_json::Map<String, Value>,
     signature: Option<SignatureView>,
     created_at: String,
     created_by: String,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// A permission as it is shown.
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
-struct PermissionView {
-    permission: String,
-    resource: String,
+pub(super) struct PermissionView {
+    pub(super) permission: String,
+    pub(super) resource: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -196,7 +197,7 @@ impl View {
 }
 
 /// A time without the fraction that nobody sorts a list by; what is no time as it came.
-fn to_seconds(time: &str) -> String {
+pub(super) fn to_seconds(time: &str) -> String {
     let parsed = time.parse::<jiff::Timestamp>();
     parsed.map_or_else(|_| time.to_owned(), |time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
@@ -237,7 +238,7 @@ pub(super) async fn delete(args: Delete, out: Out) -> anyhow::Result<()> {
     Ok(out.line(&format!("deleted {} {}", view.name, view.version))?)
 }
 
-async fn confirm(question: String) -> anyhow::Result<bool> {
+pub(super) async fn confirm(question: String) -> anyhow::Result<bool> {
     let answer = tokio::task::spawn_blocking(move || {
         let mut stderr = std::io::stderr().lock();
         stderr.write_all(super::output::printable(&question).as_bytes())?;

@@ -19,6 +19,7 @@ use super::failure::{Advised, Usage};
 use super::input;
 use super::modules::{MODULES, View};
 use super::output::Out;
+use super::sign::Signed;
 use crate::model::{ModuleName, parse_version};
 
 /// What to store, and how it is called.
@@ -42,6 +43,12 @@ pub(super) struct Args {
     /// A JSON object of the module's own limits: `{"fuel": …, "memory_bytes": …, "timeout_ms": …}`.
     #[arg(long, value_name = "FILE")]
     limits: Option<PathBuf>,
+    /// Sign it with this private key: PKCS #8 PEM, of `sluice keygen`.
+    #[arg(long, value_name = "KEYFILE", requires = "key_id")]
+    sign: Option<PathBuf>,
+    /// The id that the gateway knows the key by.
+    #[arg(long, value_name = "ID", requires = "sign")]
+    key_id: Option<String>,
     #[command(flatten)]
     remote: Remote,
 }
@@ -67,6 +74,10 @@ pub(super) async fn run(args: Args, out: Out) -> anyhow::Result<()> {
             let json = Part::text(input::json_file(file)?.as_str().to_owned());
             form = form.part(part, json.mime_str("application/json")?);
         }
+    }
+    if let (Some(key_file), Some(key_id)) = (&args.sign, &args.key_id) {
+        let signed = Signed::of(&subject.file, key_file, &subject.name, &subject.version)?;
+        form = form.text("signature", signed.value.to_string()).text("key_id", key_id.clone());
     }
     let (module, bar) = module_part(&subject.file).await?;
     // Last: what is wrong with the short parts is known before the long one comes.

@@ -9,21 +9,27 @@ mod error;
 mod limits;
 mod postgres;
 mod print;
+mod rate_limits;
 mod reader;
+mod retention;
 mod runtime;
 mod server;
+mod signatures;
 mod source;
 mod store;
 mod telemetry;
 #[cfg(test)]
 mod tests;
 
-pub use blobs::Blobs;
+pub use blobs::{Blobs, Credentials, S3};
 pub use error::{Error, Mistake};
 pub use limits::Limits;
 pub use postgres::{Postgres, Tls, TlsMode};
+pub use rate_limits::{RateLimit, RateLimits};
+pub use retention::Retention;
 pub use runtime::Runtime;
 pub use server::Server;
+pub use signatures::{SignatureMode, Signatures, TrustedKey, Untrusted};
 pub use source::Sources;
 pub use store::Store;
 pub use telemetry::{LogFormat, Telemetry};
@@ -44,12 +50,18 @@ pub struct Config {
     pub server: Server,
     /// `[store]`.
     pub store: Store,
+    /// `[store]`'s retention.
+    pub retention: Retention,
     /// `[blobs]`.
     pub blobs: Blobs,
     /// `[runtime]`.
     pub runtime: Runtime,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[rate_limits]`.
+    pub rate_limits: RateLimits,
+    /// `[signatures]`.
+    pub signatures: Signatures,
     /// `[telemetry]`.
     pub telemetry: Telemetry,
 }
@@ -66,12 +78,17 @@ impl Config {
         if data_dir.as_os_str().is_empty() {
             reader.mistake(error::Origin::Flag("--data-dir"), "", "expected a folder");
         }
+        let (store, retention) =
+            reader.section("store", |section| (Store::read(section, &data_dir), Retention::read(section)));
         let config = Self {
             server: reader.section("server", Server::read),
-            store: reader.section("store", |section| Store::read(section, &data_dir)),
+            store,
+            retention,
             blobs: reader.section("blobs", |section| Blobs::read(section, &data_dir)),
             runtime: reader.section("runtime", Runtime::read),
             limits: reader.section("limits", Limits::read),
+            rate_limits: reader.section("rate_limits", RateLimits::read),
+            signatures: reader.section("signatures", Signatures::read),
             telemetry: reader.section("telemetry", Telemetry::read),
             data_dir,
         };
@@ -88,9 +105,12 @@ impl Config {
         printer.comment(&format!("The data folder is {}; it is given by --data-dir.", self.data_dir.display()));
         self.server.print(&mut printer);
         self.store.print(&mut printer, &self.data_dir);
+        self.retention.print(&mut printer);
         self.blobs.print(&mut printer, &self.data_dir);
         self.runtime.print(&mut printer);
         self.limits.print(&mut printer);
+        self.rate_limits.print(&mut printer);
+        self.signatures.print(&mut printer);
         self.telemetry.print(&mut printer);
         printer.finish()
     }
@@ -101,9 +121,12 @@ impl Config {
         Self {
             server: Server { listen: std::net::SocketAddr::from(([127, 0, 0, 1], 0)), ..Server::default() },
             store: Store::default_in(&data_dir),
+            retention: Retention::default(),
             blobs: Blobs::default_in(&data_dir),
             runtime: Runtime { instances: 100, ..Runtime::default() },
             limits: Limits::default(),
+            rate_limits: RateLimits::default(),
+            signatures: Signatures::default(),
             telemetry: Telemetry::default(),
             data_dir,
         }

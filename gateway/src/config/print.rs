@@ -23,6 +23,11 @@ impl Printer {
         self.line(format_args!("\n[{name}]"));
     }
 
+    /// Begins one table of a list.
+    pub(super) fn table(&mut self, name: &str) {
+        self.line(format_args!("\n[[{name}]]"));
+    }
+
     /// A number, in the form that TOML has for it.
     pub(super) fn number(&mut self, key: &str, number: impl Display) {
         self.line(format_args!("{key} = {number}"));

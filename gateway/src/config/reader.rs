@@ -8,6 +8,7 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 
 use super::error::{Mistake, Origin, quoted};
+use super::source::{inline_table, tables_of};
 
 /// A value as it was given.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,10 +17,16 @@ pub(super) enum Value {
     Integer(i128),
     /// A float of the file.
     Float(f64),
+    /// `true` or `false` of the file.
+    Boolean(bool),
     /// A string of the file.
     String(String),
     /// A variable's or flag's text, whose type is the key's.
     Untyped(String),
+    /// A table of the file, inline or not.
+    Table(Vec<(String, Value)>),
+    /// A list of tables of the file, such as `[[signatures.keys]]`: the entries of each.
+    Tables(Vec<Table>),
     /// Something that no key takes, with the name of its type.
     Other(&'static str),
 }
@@ -29,17 +36,22 @@ impl Value {
         match self {
             Self::Integer(number) => number.to_string(),
             Self::Float(number) => format!("{number:?}"),
+            Self::Boolean(value) => value.to_string(),
             Self::String(_) => "a string".to_owned(),
             Self::Untyped(text) => quoted(text),
+            Self::Table(_) => "a table".to_owned(),
+            Self::Tables(_) => "a list of tables".to_owned(),
             Self::Other(name) => format!("a value of type {name}"),
         }
     }
 
-    fn integer(&self, range: &RangeInclusive<u64>) -> Result<u64, String> {
+    pub(super) fn integer(&self, range: &RangeInclusive<u64>) -> Result<u64, String> {
         let number = match self {
             Self::Integer(number) => Some(*number),
             Self::Untyped(text) => text.parse().ok(),
-            Self::Float(_) | Self::String(_) | Self::Other(_) => None,
+            Self::Float(_) | Self::Boolean(_) | Self::String(_) | Self::Table(_) | Self::Tables(_) | Self::Other(_) => {
+                None
+            }
         };
         let number = number.ok_or_else(|| format!("expected a whole number, found {}", self.found()))?;
         u64::try_from(number)
@@ -51,9 +63,40 @@ impl Value {
     fn text(&self) -> Result<&str, String> {
         match self {
             Self::String(text) | Self::Untyped(text) => Ok(text),
-            Self::Integer(_) | Self::Float(_) | Self::Other(_) => {
-                Err(format!("expected a string, found {}", self.found()))
-            }
+            Self::Integer(_)
+            | Self::Float(_)
+            | Self::Boolean(_)
+            | Self::Table(_)
+            | Self::Tables(_)
+            | Self::Other(_) => Err(format!("expected a string, found {}", self.found())),
+        }
+    }
+
+    /// The members of a table; a variable's text is an inline one.
+    pub(super) fn table(&self) -> Option<Vec<(String, Self)>> {
+        match self {
+            Self::Table(members) => Some(members.clone()),
+            Self::Untyped(text) => inline_table(text),
+            Self::Integer(_)
+            | Self::Float(_)
+            | Self::Boolean(_)
+            | Self::String(_)
+            | Self::Tables(_)
+            | Self::Other(_) => None,
+        }
+    }
+
+    fn flag(&self) -> Result<bool, String> {
+        match self {
+            Self::Boolean(value) => Ok(*value),
+            Self::Untyped(text) if text == "true" || text == "false" => Ok(text == "true"),
+            Self::Integer(_)
+            | Self::Float(_)
+            | Self::String(_)
+            | Self::Untyped(_)
+            | Self::Table(_)
+            | Self::Tables(_)
+            | Self::Other(_) => Err(format!("expected true or false, found {}", self.found())),
         }
     }
 
@@ -63,7 +106,7 @@ impl Value {
             Self::Integer(number) => Some(*number as f64),
             Self::Float(number) => Some(*number),
             Self::Untyped(text) => text.parse().ok(),
-            Self::String(_) | Self::Other(_) => None,
+            Self::Boolean(_) | Self::String(_) | Self::Table(_) | Self::Tables(_) | Self::Other(_) => None,
         };
         let number = number.ok_or_else(|| format!("expected a number, found {}", self.found()))?;
         // Adding a zero makes a positive one of `-0.0`.
@@ -75,8 +118,15 @@ impl Value {
     }
 }
 
+/// One table of a list, with where it begins.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Table {
+    pub(super) entries: Vec<Entry>,
+    pub(super) origin: Origin,
+}
+
 /// One value, with where it belongs and where it was given.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Entry {
     pub(super) section: String,
     pub(super) key: String,
@@ -100,8 +150,9 @@ impl Reader {
 
     /// What `read` makes of a section; values it doesn't take are mistakes.
     pub(super) fn section<T>(&mut self, name: &'static str, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
-        let entries = self.entries.extract_if(.., |entry| entry.section == name).collect();
-        let mut section = Section { name, entries, keys: Vec::new(), mistakes: &mut self.mistakes };
+        let entries: Vec<Entry> = self.entries.extract_if(.., |entry| entry.section == name).collect();
+        let origin = entries.last().map(|entry| entry.origin.clone());
+        let mut section = Section { name, entries, origin, keys: Vec::new(), mistakes: &mut self.mistakes };
         let read = read(&mut section);
         section.finish();
         read
@@ -116,6 +167,8 @@ impl Reader {
 pub(super) struct Section<'r> {
     name: &'static str,
     entries: Vec<Entry>,
+    /// Where the table is, or the value that wins most.
+    origin: Option<Origin>,
     keys: Vec<&'static str>,
     mistakes: &'r mut Vec<Mistake>,
 }
@@ -157,8 +210,62 @@ impl Section<'_> {
         self.take(key, default, |value| parse(value.text()?).map_err(|error| error.to_string()))
     }
 
+    /// Whether any source gives the key, with a good value or not. To be asked before it is taken.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key == key)
+    }
+
+    /// `true` or `false`; `false` where it is not given.
+    pub(super) fn flag(&mut self, key: &'static str) -> bool {
+        self.take(key, false, Value::flag)
+    }
+
+    /// What `read` makes of each table of a list, of the source that comes last; `name`
+    /// is the list's in reports, `signatures.keys`. A variable has it as TOML: `[{id = "a"}]`.
+    pub(super) fn tables<T>(
+        &mut self,
+        key: &'static str,
+        name: &'static str,
+        mut read: impl FnMut(&mut Section<'_>) -> T,
+    ) -> Vec<T> {
+        self.keys.push(key);
+        let given: Vec<Entry> = self.entries.extract_if(.., |entry| entry.key == key).collect();
+        let mut found = Vec::new();
+        for entry in given {
+            let tables = match entry.value {
+                Value::Tables(tables) => Ok(tables),
+                Value::Untyped(text) => tables_of(&text, name, &entry.origin),
+                other => Err(format!("expected a list of tables, found {}", other.found())),
+            };
+            match tables {
+                Ok(tables) => found = tables.into_iter().map(|table| self.table(name, table, &mut read)).collect(),
+                Err(message) => {
+                    self.mistakes.push(Mistake { origin: entry.origin, path: path(self.name, key), message });
+                }
+            }
+        }
+        found
+    }
+
+    fn table<T>(&mut self, name: &'static str, table: Table, read: &mut impl FnMut(&mut Section<'_>) -> T) -> T {
+        let Table { entries, origin } = table;
+        let mut section =
+            Section { name, entries, origin: Some(origin), keys: Vec::new(), mistakes: &mut *self.mistakes };
+        let read = read(&mut section);
+        section.finish();
+        read
+    }
+
+    /// Records a mistake in how keys go together, or in one that is missing. Of a section
+    /// that was not given there is none: defaults go together.
+    pub(super) fn mistake(&mut self, key: &str, message: impl Into<String>) {
+        if let Some(origin) = self.origin.clone() {
+            self.mistakes.push(Mistake { origin, path: path(self.name, key), message: message.into() });
+        }
+    }
+
     /// The value of the source that comes last; all of them are checked.
-    fn take<T>(&mut self, key: &'static str, default: T, parse: impl Fn(&Value) -> Result<T, String>) -> T {
+    pub(super) fn take<T>(&mut self, key: &'static str, default: T, parse: impl Fn(&Value) -> Result<T, String>) -> T {
         self.keys.push(key);
         let mut taken = default;
         for entry in self.entries.extract_if(.., |entry| entry.key == key) {

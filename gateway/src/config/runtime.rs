@@ -15,11 +15,26 @@ pub struct Runtime {
     pub cache_bytes: u64,
     /// Compiled components that are kept mapped.
     pub cache_modules: usize,
+    /// Address space of a process that compiles one component.
+    pub compile_memory_bytes: u64,
+    /// Processor time, and wall-clock time, of a process that compiles one component.
+    pub compile_timeout_ms: u64,
 }
+
+/// The compiler alone, before it has seen a component, needs a part of it.
+const COMPILE_MEMORY_BYTES_MIN: u64 = 256 * 1024 * 1024;
 
 impl Default for Runtime {
     fn default() -> Self {
-        Self { instances: 1000, wait_ms: 100, cache_bytes: 1024 * 1024 * 1024, cache_modules: 1000 }
+        Self {
+            instances: 1000,
+            wait_ms: 100,
+            cache_bytes: 1024 * 1024 * 1024,
+            cache_modules: 1000,
+            // Python's 18 MB take 430 MB and ten seconds of one core.
+            compile_memory_bytes: 2 * 1024 * 1024 * 1024,
+            compile_timeout_ms: 60_000,
+        }
     }
 }
 
@@ -31,6 +46,12 @@ impl Runtime {
             wait_ms: section.integer("wait_ms", default.wait_ms, 0..=DAY_MS),
             cache_bytes: section.integer("cache_bytes", default.cache_bytes, 1024 * 1024..=1024 * 1024 * 1024 * 1024),
             cache_modules: section.integer("cache_modules", default.cache_modules, 1..=1_000_000),
+            compile_memory_bytes: section.integer(
+                "compile_memory_bytes",
+                default.compile_memory_bytes,
+                COMPILE_MEMORY_BYTES_MIN..=1024 * 1024 * 1024 * 1024,
+            ),
+            compile_timeout_ms: section.integer("compile_timeout_ms", default.compile_timeout_ms, 1000..=3_600_000),
         }
     }
 
@@ -40,5 +61,7 @@ impl Runtime {
         printer.number("wait_ms", self.wait_ms);
         printer.number("cache_bytes", self.cache_bytes);
         printer.number("cache_modules", self.cache_modules);
+        printer.number("compile_memory_bytes", self.compile_memory_bytes);
+        printer.number("compile_timeout_ms", self.compile_timeout_ms);
     }
 }

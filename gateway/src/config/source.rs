@@ -11,16 +11,16 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Origin, quoted};
-use super::reader::{Entry, Reader, Value, closest, path};
+use super::reader::{Entry, Reader, Table, Value, closest, path};
 
 /// What is read where no file was named, if it is there.
 pub(super) const DEFAULT_FILE: &str = "sluice.toml";
 
-const SECTIONS: [&str; 6] = ["server", "store", "blobs", "runtime", "limits", "telemetry"];
+const SECTIONS: [&str; 8] = ["server", "store", "blobs", "runtime", "limits", "signatures", "rate_limits", "telemetry"];
 
 /// Sections of the contract that come with later versions. Taking them
-/// silently would make an operator believe that, say, signatures are required.
-const LATER_SECTIONS: [&str; 6] = ["signatures", "egress", "databases", "secrets", "jobs", "rate_limits"];
+/// silently would make an operator believe that, say, the way out is bounded.
+const LATER_SECTIONS: [&str; 4] = ["egress", "databases", "secrets", "jobs"];
 
 const VARIABLE_PREFIX: &str = "SLUICE__";
 
@@ -111,16 +111,10 @@ fn collect_document(reader: &mut Reader, document: &DeTable<'_>, at: impl Fn(usi
         let section = name.get_ref().as_ref();
         let shown = format!("[{}]", section.escape_debug());
         match content.get_ref() {
-            // Arrays too, of which `[[signatures.keys]]` would be one.
+            // Arrays too, such as `[[databases]]`.
             _ if LATER_SECTIONS.contains(&section) => reader.mistake(origin, shown, later(section)),
             DeValue::Table(table) if SECTIONS.contains(&section) => {
-                let entries = table.iter().map(|(key, value)| Entry {
-                    section: section.to_owned(),
-                    key: key.get_ref().to_string(),
-                    value: convert(value),
-                    origin: at(key.span().start),
-                });
-                reader.entries.extend(entries);
+                reader.entries.extend(entries(section, table, &at));
             }
             DeValue::Table(_) => reader.mistake(origin, shown, unknown_section(section)),
             _ if SECTIONS.contains(&section) => reader.mistake(origin, shown, "this is a section, not a value"),
@@ -132,15 +126,75 @@ fn collect_document(reader: &mut Reader, document: &DeTable<'_>, at: impl Fn(usi
     }
 }
 
-fn convert(value: &Spanned<DeValue<'_>>) -> Value {
+fn entries(section: &str, table: &DeTable<'_>, at: &impl Fn(usize) -> Origin) -> Vec<Entry> {
+    let entry = |(key, value): (&Spanned<_>, _)| {
+        let (start, key): (usize, &std::borrow::Cow<'_, str>) = (key.span().start, key.get_ref());
+        let below = format!("{section}.{key}");
+        Entry {
+            section: section.to_owned(),
+            key: key.to_string(),
+            value: convert(value, &below, at),
+            origin: at(start),
+        }
+    };
+    table.iter().map(entry).collect()
+}
+
+/// The tables of a list that a variable holds, as TOML.
+pub(super) fn tables_of(text: &str, name: &str, origin: &Origin) -> Result<Vec<Table>, String> {
+    let wanted = || format!("expected a list of tables in TOML, such as [{{id = \"a\"}}], found {}", quoted(text));
+    let document = format!("list = {text}");
+    let document = DeTable::parse(&document).map_err(|_| wanted())?;
+    let mut values = document.get_ref().iter();
+    match (values.next(), values.next()) {
+        (Some((_, list)), None) => match convert(list, name, &|_| origin.clone()) {
+            Value::Tables(tables) => Ok(tables),
+            _ => Err(wanted()),
+        },
+        _ => Err(wanted()),
+    }
+}
+
+/// The tables of a list; nothing where anything in it is no table.
+fn tables(list: &[Spanned<DeValue<'_>>], name: &str, at: &impl Fn(usize) -> Origin) -> Option<Vec<Table>> {
+    let table = |value: &Spanned<DeValue<'_>>| match value.get_ref() {
+        DeValue::Table(table) => Some(Table { entries: entries(name, table, at), origin: at(value.span().start) }),
+        _ => None,
+    };
+    list.iter().map(table).collect()
+}
+
+/// `below` is the section of what is in the value.
+fn convert(value: &Spanned<DeValue<'_>>, below: &str, at: &impl Fn(usize) -> Origin) -> Value {
     match value.get_ref() {
+        DeValue::Boolean(value) => Value::Boolean(*value),
+        DeValue::Array(list) => tables(list, below, at).map_or(Value::Other("array"), Value::Tables),
         // What is over 128 bits is over every range too.
         DeValue::Integer(number) => {
             Value::Integer(i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX))
         }
         DeValue::Float(number) => Value::Float(number.as_str().parse().unwrap_or(f64::NAN)),
         DeValue::String(text) => Value::String(text.to_string()),
-        other => Value::Other(other.type_str()),
+        DeValue::Table(table) => Value::Table(members(table, below, at)),
+        other @ DeValue::Datetime(_) => Value::Other(other.type_str()),
+    }
+}
+
+fn members(table: &DeTable<'_>, below: &str, at: &impl Fn(usize) -> Origin) -> Vec<(String, Value)> {
+    table.iter().map(|(name, value)| (name.get_ref().to_string(), convert(value, below, at))).collect()
+}
+
+/// The members of `{a = 1}`, as a variable has it.
+pub(super) fn inline_table(text: &str) -> Option<Vec<(String, Value)>> {
+    // A new line would begin another key of the document.
+    if text.contains('\n') {
+        return None;
+    }
+    let document = format!("table = {text}");
+    match DeTable::parse(&document).ok()?.get_ref().get("table")?.get_ref() {
+        // Only lists of tables keep where they are, and no member of a table may be one.
+        DeValue::Table(table) => Some(members(table, "", &|_| Origin::Variable(String::new()))),
+        _ => None,
     }
 }
 

@@ -104,9 +104,7 @@ fn a_file_without_end_is_refused_and_not_read_to_the_end() {
 
 #[test]
 fn sections_of_later_versions_are_refused_and_not_ignored() {
-    for file in
-        ["[signatures]\nmode = \"required\"", "[[databases]]", "[egress]", "[secrets]", "[jobs]", "[rate_limits]"]
-    {
+    for file in ["[[databases]]", "[egress]", "[secrets]", "[jobs]"] {
         let lines = report(file, &[]);
         assert!(lines[0].contains("does not have the section"), "{lines:?}");
         assert_eq!(lines.len(), 1, "{lines:?}");
@@ -118,8 +116,6 @@ fn sections_of_later_versions_are_refused_and_not_ignored() {
             "SLUICE__DATABASES__ORDERS__URL: [databases]: this version of Sluice does not have the section `databases` yet"
         ]
     );
-    let lines = report("[blobs]\nurl = \"s3://bucket?endpoint=e\"", &[]);
-    assert!(lines[0].contains("this version") && lines[0].contains("S3"), "{lines:?}");
 }
 
 #[test]
@@ -179,6 +175,52 @@ fn a_relative_path_is_below_the_data_folder_and_an_absolute_one_is_not() {
     assert_eq!(config.blobs, Blobs::Folder { path: "/srv/blobs".into() });
 }
 
+#[test]
+fn a_bucket_has_its_parts_and_its_keys_are_never_shown() {
+    let url = "url = \"s3://bucket/a/b/?endpoint=http://127.0.0.1:9000/&region=eu-1\"";
+    let keys = "access_key_id = \"AKIA1\"\nsecret_access_key = \"hunter2\"\nsession_token = \"hunter3\"";
+    let config = load(&format!("[blobs]\n{url}\n{keys}\ntimeout_ms = 7\n"), &[]).unwrap();
+    let Blobs::S3(s3) = &config.blobs else { panic!("{config:?}") };
+    assert_eq!((s3.bucket.as_str(), s3.prefix.as_str()), ("bucket", "a/b"));
+    assert_eq!((s3.endpoint.as_deref(), s3.region.as_deref()), (Some("http://127.0.0.1:9000"), Some("eu-1")));
+    assert_eq!((s3.timeout_ms, s3.total_timeout_ms), (7, 300_000));
+    let credentials = s3.credentials.clone().unwrap();
+    assert_eq!(
+        (credentials.secret_access_key.as_str(), credentials.session_token.as_deref()),
+        ("hunter2", Some("hunter3"))
+    );
+    for shown in [config.print(), format!("{config:?}")] {
+        assert!(!shown.contains("hunter") && !shown.contains("AKIA1"), "{shown}");
+    }
+    assert!(
+        config.print().contains("s3://bucket/a/b?endpoint=http://127.0.0.1:9000&region=eu-1"),
+        "{}",
+        config.print()
+    );
+}
+
+#[test]
+fn a_bucket_that_is_wrongly_written_is_refused_without_repeating_it() {
+    for (wrong, said) in [
+        ("url = \"s3:bucket\"", "bucket is missing"),
+        ("url = \"s3:///prefix\"", "bucket is missing"),
+        ("url = \"s3://AKIA:hunter2@bucket\"", "keys are not part"),
+        ("url = \"s3://bucket:9000\"", "endpoint"),
+        ("url = \"s3://bucket?endpoint=127.0.0.1\"", "`endpoint` is a URL"),
+        ("url = \"s3://bucket?endpoint=http://a:hunter2@h\"", "`endpoint` is a URL"),
+        ("url = \"s3://bucket?region=a&region=b\"", "twice"),
+        ("url = \"s3://bucket?secret=hunter2\"", "parameters"),
+        ("url = \"s3://bucket\"\naccess_key_id = \"hunter2\"", "go together"),
+        ("url = \"s3://bucket\"\nsecret_access_key = \"hunter2\"", "go together"),
+        ("access_key_id = \"a\"\nsecret_access_key = \"hunter2\"", "`s3://` only"),
+        ("url = \"s3://bucket\"\ntimeout_ms = 0", "expected 1 to"),
+    ] {
+        let lines = report(&format!("[blobs]\n{wrong}\n"), &[]);
+        assert!(lines[0].contains(said), "{wrong}: {lines:?}");
+        assert!(!lines.concat().contains("hunter2"), "{lines:?}");
+    }
+}
+
 /// Every mistake is in a key, section or variable of its own: where, what (its
 /// section and line of the file, or its variable), and the path in the report.
 enum Wrong {
@@ -210,6 +252,11 @@ const WRONG: &[Wrong] = &[
     Wrong::File("telemetry", "sample_ratio = 1.01", "[telemetry] sample_ratio"),
     Wrong::File("telemetry", "otlp_endpoint = \"grpc://h\"", "[telemetry] otlp_endpoint"),
     Wrong::File("telemetry", "log_format = \"xml\"", "[telemetry] log_format"),
+    Wrong::File("store", "retention_executions_days = 0", "[store] retention_executions_days"),
+    Wrong::File("store", "retention_audit_days = \"never\"", "[store] retention_audit_days"),
+    Wrong::File("rate_limits", "key = 100", "[rate_limits] key"),
+    Wrong::File("rate_limits", "address = {requests = 1}", "[rate_limits] address"),
+    Wrong::Variable("SLUICE__RATE_LIMITS__ADRESS", "{}", "[rate_limits] adress"),
     Wrong::File("egress", "timeout_ms = 3", "[egress]"),
     Wrong::File("limit", "fuel = 3", "[limit]"),
     Wrong::Variable("SLUICE__SERVER__HEAD_TIMEOUT_MS", "", "[server] head_timeout_ms"),
@@ -233,11 +280,20 @@ fn settings() -> impl Strategy<Value = Vec<(&'static str, &'static str, String)>
         number("server", "drain_ms", 1, 86_400_000),
         number("server", "head_bytes", 1024, 1_048_576),
         word("store", "url", "sqlite:/?[a-z \"\\\\é]{1,10}/[a-z]{1,9}\\.db"),
-        word("blobs", "url", "fs:(\\.\\./)?[a-z \"\\\\é]{1,10}/[a-z]{1,9}"),
+        word(
+            "blobs",
+            "url",
+            "fs:(\\.\\./)?[a-z \"\\\\é]{1,10}/[a-z]{1,9}|s3://[a-z0-9.-]{3,9}(/[a-z0-9]{1,3}){0,2}(\\?endpoint=https?://[a-z]{1,9}(:[1-9][0-9]{0,3})?(&region=[a-z0-9-]{1,9})?)?",
+        ),
         number("runtime", "instances", 1, 100_000),
         number("runtime", "wait_ms", 0, 86_400_000),
         prop_oneof![Just("\"off\"".to_owned()), (1..=i64::MAX).prop_map(|fuel| fuel.to_string())]
             .prop_map(|fuel| ("limits", "fuel", fuel))
+            .boxed(),
+        number("store", "retention_executions_max", 1, 1_000_000_000_000),
+        number("store", "retention_audit_days", 1, 36_525),
+        (1..1_000_000_u32, 1..86_400_u32)
+            .prop_map(|(n, w)| ("rate_limits", "key", format!("{{requests = {n}, window_s = {w}}}")))
             .boxed(),
         number("limits", "memory_bytes", 65_536, 4_294_967_296),
         number("limits", "output_bytes", 1, 65_536),
@@ -324,4 +380,32 @@ fn the_configuration_for_tests_is_one_that_could_be_loaded() {
     let folder = PathBuf::from("/d");
     let config = Config::for_tests(folder);
     assert_eq!(load(&config.print(), &[]).unwrap(), config);
+}
+
+#[test]
+fn a_rate_limit_is_a_table_of_two_numbers_in_the_file_and_in_a_variable() {
+    for (file, env) in [
+        ("[rate_limits]\nkey = {requests = 5, window_s = 60}", None),
+        ("[rate_limits.key]\nrequests = 5\nwindow_s = 60", None),
+        ("", Some(("SLUICE__RATE_LIMITS__KEY", "{requests = 5, window_s = 60}"))),
+    ] {
+        let limits = load(file, env.as_slice()).unwrap().rate_limits;
+        let key = limits.key.unwrap();
+        assert_eq!((key.requests.get(), key.window_s.get(), limits.address), (5, 60, None), "{file}");
+    }
+    let lines = report("[rate_limits]\nkey = {requests = 0, window_s = 60}", &[]);
+    assert_eq!(lines, ["sluice.toml:2: [rate_limits] key: requests: expected 1 to 1000000, found 0"]);
+    for wrong in ["5", "[5]", "{requests = 5}", "{requests = 5, window_s = 60, more = 1}", "{", "{}\n[limits]"] {
+        assert_eq!(report("", &[("SLUICE__RATE_LIMITS__KEY", wrong)]).len(), 1, "{wrong}");
+    }
+}
+
+#[test]
+fn retention_has_defaults_and_can_be_off() {
+    use super::Retention;
+    assert_eq!(load("", &[]).unwrap().retention, Retention::default());
+    let file =
+        "[store]\nretention_executions_days = \"off\"\nretention_executions_max = \"off\"\nretention_audit_days = 7";
+    let expected = Retention { executions_days: None, executions_max: None, audit_days: Some(7) };
+    assert_eq!(load(file, &[]).unwrap().retention, expected);
 }

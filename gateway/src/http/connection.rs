@@ -27,10 +27,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use super::Problem;
 use super::activity::{Activity, InFlight, Overdue, Timeouts};
 use super::listener::Config;
 use super::socket::{Protocol, Socket};
+use super::{Peer, Problem};
 use crate::error::Code;
 
 /// How long a connection that is to be closed may take over it: to take the last
@@ -56,6 +56,13 @@ const BUFFER_BYTES_MIN: usize = 64 * 1024;
 pub trait Service: Clone + Send + Sync + 'static {
     /// The body of its answers.
     type Body: http_body::Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Unpin + Send + 'static;
+
+    /// The service for the connections of one peer.
+    #[must_use]
+    fn for_peer(&self, peer: Peer) -> Self {
+        let _ = peer;
+        self.clone()
+    }
 
     /// Answers a request. Dropped where the client leaves.
     fn call(&self, request: Request<Incoming>) -> impl Future<Output = Response<Self::Body>> + Send;

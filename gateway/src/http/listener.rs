@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::Peer;
 use super::connection::{self, Service, Settings};
 use crate::config;
 
@@ -71,10 +72,11 @@ pub async fn serve<S: Service>(
             biased;
             () = &mut shutdown => break,
             Some(ended) = connections.join_next() => log_panic(&ended),
-            stream = accept(&listener) => {
+            (stream, peer) = accept(&listener) => {
                 // Beyond the bound the stream is dropped, which closes it.
                 if connections.len() < CONNECTIONS_MAX {
-                    connections.spawn(connection::serve(stream, service.clone(), Arc::clone(&settings), stop.clone()));
+                    let service = service.for_peer(peer);
+                    connections.spawn(connection::serve(stream, service, Arc::clone(&settings), stop.clone()));
                 }
             }
         }
@@ -84,13 +86,13 @@ pub async fn serve<S: Service>(
     drain(connections, config.drain).await
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener) -> (TcpStream, Peer) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, address)) => {
                 // Answers are written whole; waiting to fill a packet only delays them.
                 let _ = stream.set_nodelay(true);
-                return stream;
+                return (stream, Peer::new(address.ip()));
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {

@@ -10,17 +10,21 @@ pub mod auth;
 pub mod body;
 pub mod invoke;
 pub mod listener;
+pub mod media_type;
 pub mod problem;
+pub mod rate_limit;
 pub mod request_id;
 pub mod response;
 pub mod service;
 
 mod activity;
 mod connection;
+mod peer;
 mod router;
 mod socket;
 
 pub use connection::Service;
-pub use problem::Problem;
+pub use peer::Peer;
+pub use problem::{Problem, Suspect};
 pub use request_id::RequestId;
 pub use response::Body;

@@ -37,29 +37,64 @@ struct Parts {
     used: Option<u64>,
     failure: Option<JsonText>,
     headers: HeaderMap,
+    suspect: Option<Suspect>,
     cause: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
-#[derive(Serialize)]
-struct Members<'a> {
+/// Whoever was refused: the name of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Suspect {
+    /// The key was there, secret and all.
+    Proven(Arc<str>),
+    /// Only its public part was; the rest was another.
+    Claimed(Arc<str>),
+}
+
+/// A problem as it is written.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct Members<'a> {
+    /// `urn:sluice:error:` and the code.
+    #[schema(format = "uri")]
     r#type: String,
+    /// A summary, the same for every occurrence.
     title: &'static str,
+    /// The status of the answer.
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
+    /// What is wrong this time, for people.
     detail: &'a str,
+    /// The path that was asked for; not known where the request's head was no HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     instance: Option<&'a str>,
+    /// The reason, for programs.
+    #[schema(value_type = Code)]
     code: &'static str,
+    /// As in `x-request-id`: the log has more under it.
     request_id: &'a str,
+    /// Whose fault it is: `guest` is the module that ran.
+    #[schema(pattern = "^(gateway|guest)$")]
     origin: &'static str,
+    /// Each mistake on its own.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(value_type = Vec<FieldError>, required = false)]
     errors: &'a [FieldError],
+    /// The execution that it happened in.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = ExecutionId, required = false)]
     execution_id: Option<&'a ExecutionId>,
+    /// The bound that was gone over, in its own unit.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = u64, required = false)]
     limit: Option<u64>,
+    /// What was used of it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = u64, required = false)]
     used: Option<u64>,
+    /// What the step said about its failure.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = crate::runtime::StepFailure, required = false)]
     failure: Option<&'a JsonText>,
 }
 
@@ -77,6 +112,7 @@ impl Problem {
             used: None,
             failure: None,
             headers: HeaderMap::new(),
+            suspect: None,
             cause: None,
         }))
     }
@@ -149,6 +185,19 @@ impl Problem {
     pub fn allow(mut self, methods: &'static str) -> Self {
         self.0.headers.insert(header::ALLOW, HeaderValue::from_static(methods));
         self
+    }
+
+    /// With whoever was refused, for the audit; a caller is not told.
+    #[must_use]
+    pub fn suspect(mut self, suspect: Suspect) -> Self {
+        self.0.suspect = Some(suspect);
+        self
+    }
+
+    /// Whoever was refused, where that is known.
+    #[must_use]
+    pub fn suspected(&self) -> Option<&Suspect> {
+        self.0.suspect.as_ref()
     }
 
     /// With what caused it, for the log.

@@ -1,7 +1,8 @@
 //! What every request and every answer goes through.
 //!
 //! Owns the dispatch between the planes, the request's id, the bound on heads,
-//! the last touches on answers, and what becomes of a panic. Does not own either
+//! the place of the rate limits, the last touches on answers, what is audited of
+//! refusals, and what becomes of a panic. Does not own either
 //! plane. Invariant: each request is answered once, counted once, and no panic
 //! of one reaches another.
 
@@ -13,38 +14,55 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use hyper::body::Incoming;
 use tower::ServiceExt as _;
 
 use super::invoke::{self, Plane};
+use super::rate_limit::{self, RateLimits, Standing};
 use super::request_id::{self, RequestIds};
-use super::{Body, Problem, RequestId, Service, router};
+use super::{Body, Peer, Problem, RequestId, Service, Suspect, router};
 use crate::error::Code;
+use crate::store::refusals::{Refusal, Refusals};
 use crate::telemetry::Metrics;
 
 /// Both planes behind one door. Cheap to clone.
-pub struct Handler<F>(Arc<Parts<F>>);
+pub struct Handler<F> {
+    parts: Arc<Parts<F>>,
+    peer: Peer,
+}
+
+/// What is done at the door, whoever answers.
+#[derive(Debug)]
+pub struct Door {
+    /// Counts answers.
+    pub metrics: Metrics,
+    /// Bounds the head of an HTTP/2 request (the listener bounds HTTP/1's).
+    pub head_bytes: usize,
+    /// Who may ask how often.
+    pub rate_limits: Option<RateLimits>,
+    /// Remembers who was refused.
+    pub refusals: Refusals,
+}
 
 struct Parts<F> {
     plane: Plane,
     control: F,
-    metrics: Metrics,
-    head_bytes: usize,
+    door: Door,
     ids: RequestIds,
 }
 
 impl<F> Clone for Handler<F> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self { parts: Arc::clone(&self.parts), peer: self.peer }
     }
 }
 
 impl<F> Handler<F> {
-    /// `control` answers everything that isn't an invocation; `head_bytes` bounds
-    /// the head of an HTTP/2 request (the listener bounds HTTP/1's).
-    pub fn new(plane: Plane, control: F, metrics: Metrics, head_bytes: usize) -> Self {
-        Self(Arc::new(Parts { plane, control, metrics, head_bytes, ids: RequestIds::default() }))
+    /// `control` answers everything that isn't an invocation.
+    pub fn new(plane: Plane, control: F, door: Door) -> Self {
+        let parts = Parts { plane, control, door, ids: RequestIds::default() };
+        Self { parts: Arc::new(parts), peer: Peer::default() }
     }
 }
 
@@ -58,24 +76,90 @@ where
 {
     type Body = Body;
 
+    fn for_peer(&self, peer: Peer) -> Self {
+        Self { parts: Arc::clone(&self.parts), peer }
+    }
+
     async fn call(&self, request: Request<Incoming>) -> Response<Body> {
-        let parts = &*self.0;
+        let (parts, peer) = (&*self.parts, self.peer);
         let id = parts.ids.of(request.headers());
         // Both are views into the head's buffer: no copy.
         let (uri, version) = (request.uri().clone(), request.version());
-        let answer = AssertUnwindSafe(parts.dispatch(&uri, request, &id)).catch_unwind().await;
-        let answer = answer.unwrap_or_else(|panic| after_panic(panic.as_ref(), &id));
-        let answer = finish(answer, &id, &uri, version);
-        parts.metrics.request_answered(answer.status().as_u16());
+        let method = request.method().clone();
+        let mut standing = parts.standing(&uri, request.headers(), peer);
+        let refusal = standing.as_mut().and_then(|standing| standing.refusal.take());
+        let answer = match refusal {
+            Some(problem) => problem.into_response(),
+            None => {
+                let answer = AssertUnwindSafe(parts.dispatch(&uri, request, &id, peer)).catch_unwind().await;
+                answer.unwrap_or_else(|panic| after_panic(panic.as_ref(), &id))
+            }
+        };
+        if is_error(answer.status()) {
+            parts.remember_refusal(&answer, Asked { method: &method, path: uri.path(), id: &id, peer });
+        }
+        let mut answer = finish(answer, &id, &uri, version);
+        if let Some(standing) = standing {
+            standing.tell(answer.headers_mut());
+        }
+        parts.door.metrics.request_answered(answer.status().as_u16());
         answer
     }
 
     fn refuse(&self, problem: Problem) -> Response<Bytes> {
-        let id = self.0.ids.next();
+        let id = self.parts.ids.next();
         let mut answer = Problem::render(problem.into_response::<Bytes>(), &id, None);
         add_headers(&mut answer, &id);
-        self.0.metrics.request_answered(answer.status().as_u16());
+        self.parts.door.metrics.request_answered(answer.status().as_u16());
         answer
+    }
+}
+
+/// What a refused request was.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    method: &'a Method,
+    path: &'a str,
+    id: &'a RequestId,
+    peer: Peer,
+}
+
+impl<F> Parts<F> {
+    /// Where the request stands with the limits; `None` where there are none.
+    fn standing(&self, uri: &Uri, headers: &HeaderMap, peer: Peer) -> Option<Standing> {
+        let limits = self.door.rate_limits.as_ref()?;
+        if !rate_limit::covers(uri.path()) {
+            return None;
+        }
+        Some(limits.check(peer, || self.plane.keys.authenticate(headers).ok()))
+    }
+
+    /// Takes to the audit what was refused to somebody who is known, or for a reason that
+    /// somebody should look at. A key that was made up is neither.
+    fn remember_refusal(&self, answer: &Response<Body>, asked: Asked<'_>) {
+        let Some(problem) = answer.extensions().get::<Problem>() else { return };
+        let code = problem.code();
+        let suspect = problem.suspected();
+        match code {
+            Code::Forbidden | Code::RateLimited | Code::Integrity => {}
+            Code::Unauthenticated if suspect.is_some() => {}
+            _ => return,
+        }
+        let (actor, claimed) = match suspect.cloned() {
+            Some(Suspect::Proven(name)) => (Some(name), None),
+            Some(Suspect::Claimed(name)) => (None, Some(name)),
+            None => (None, None),
+        };
+        self.door.refusals.record(Refusal {
+            code: code.as_str(),
+            actor,
+            claimed,
+            method: asked.method.to_string(),
+            path: asked.path.to_owned(),
+            request_id: asked.id.as_str().to_owned(),
+            address: asked.peer.to_string(),
+            network: asked.peer.network().to_string(),
+        });
     }
 }
 
@@ -83,10 +167,11 @@ impl<F> Parts<F>
 where
     F: tower::Service<Request<Incoming>, Response = Response<axum::body::Body>, Error = Infallible> + Clone,
 {
-    async fn dispatch(&self, uri: &Uri, mut request: Request<Incoming>, id: &RequestId) -> Response<Body> {
-        if request.version() == Version::HTTP_2 && head_bytes(&request) > self.head_bytes {
+    async fn dispatch(&self, uri: &Uri, mut request: Request<Incoming>, id: &RequestId, peer: Peer) -> Response<Body> {
+        let head_bytes_max = self.door.head_bytes;
+        if request.version() == Version::HTTP_2 && head_bytes(&request) > head_bytes_max {
             let problem = Problem::new(Code::HeadersTooLarge, "the request's head is over its bound");
-            return problem.limit(self.head_bytes as u64).into_response();
+            return problem.limit(head_bytes_max as u64).into_response();
         }
         match router::invoked_module(uri.path()) {
             Some(module) if request.method() == Method::POST => invoke::handle(&self.plane, &module, request).await,
@@ -95,6 +180,7 @@ where
             }
             None => {
                 request.extensions_mut().insert(id.clone());
+                request.extensions_mut().insert(peer);
                 match self.control.clone().oneshot(request).await {
                     Ok(response) => response.map(Body::from),
                     Err(never) => match never {},

@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use super::{ExecutionId, ModuleId, ModuleName};
+use super::{ExecutionId, JsonObject, ModuleId, ModuleName};
 
 /// How far an execution has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// It has not ended.
@@ -46,7 +46,7 @@ impl Status {
 }
 
 /// Why an execution did not complete.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ExecutionError {
     /// A code of the contract: `trap`.
     pub code: String,
@@ -57,7 +57,7 @@ pub struct ExecutionError {
 }
 
 /// How important a log line is, in ascending order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// For whoever debugs the step.
@@ -90,7 +90,7 @@ impl Level {
 }
 
 /// One line of an execution's log.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LogLine {
     /// When it was written.
     pub at: Timestamp,
@@ -99,11 +99,13 @@ pub struct LogLine {
     /// For people.
     pub message: String,
     /// What else is known.
-    pub fields: serde_json::Map<String, serde_json::Value>,
+    #[schema(value_type = Object)]
+    pub fields: JsonObject,
 }
 
 /// What is kept of one execution, and the answer of the log endpoint.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = LogEntry)]
 pub struct ExecutionRecord {
     /// The id of the execution.
     pub execution_id: ExecutionId,
@@ -112,6 +114,7 @@ pub struct ExecutionRecord {
     /// Its name.
     pub module: ModuleName,
     /// Its version.
+    #[schema(value_type = String, example = "1.2.0")]
     pub version: Version,
     /// The function that was called.
     pub function: String,
@@ -120,12 +123,16 @@ pub struct ExecutionRecord {
     /// When it started.
     pub started_at: Timestamp,
     /// How long it ran; `None` while it runs.
+    #[schema(required = true)]
     pub duration_us: Option<u64>,
     /// Fuel that it used; `None` where it isn't metered.
+    #[schema(required = true)]
     pub fuel: Option<u64>,
     /// The peak of all its memories and tables; `None` while it runs.
+    #[schema(required = true)]
     pub memory_bytes: Option<u64>,
     /// Why it did not complete.
+    #[schema(required = true)]
     pub error: Option<ExecutionError>,
     /// What it logged.
     pub lines: Vec<LogLine>,

@@ -80,6 +80,66 @@ impl serde::Serialize for JsonText {
     }
 }
 
+/// One JSON object as text, to be passed on as it is.
+#[derive(Clone)]
+pub struct JsonObject(Box<RawValue>);
+
+impl JsonObject {
+    /// The object that a map or a struct is written as; an empty one for what JSON doesn't have.
+    #[must_use]
+    pub fn of(value: &(impl serde::Serialize + ?Sized)) -> Self {
+        serde_json::to_string(value).ok().and_then(Self::parse).unwrap_or_default()
+    }
+
+    /// The object that `text` is, if it is one.
+    #[must_use]
+    pub fn parse(text: String) -> Option<Self> {
+        RawValue::from_string(text).ok().and_then(Self::from_raw)
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.get()
+    }
+
+    fn from_raw(raw: Box<RawValue>) -> Option<Self> {
+        raw.get().starts_with('{').then_some(Self(raw))
+    }
+}
+
+impl Default for JsonObject {
+    fn default() -> Self {
+        Self(RawValue::from_string("{}".to_owned()).unwrap_or_default())
+    }
+}
+
+impl PartialEq for JsonObject {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl fmt::Debug for JsonObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl serde::Serialize for JsonObject {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+/// From JSON text only, which is copied without a look into it.
+impl<'de> Deserialize<'de> for JsonObject {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        Self::from_raw(raw).ok_or_else(|| serde::de::Error::custom("an object was expected"))
+    }
+}
+
 fn check(text: &str) -> Result<(), NotJson> {
     serde_json::from_str::<Representable>(text).map(|_| ()).map_err(|error| NotJson(error.to_string()))
 }

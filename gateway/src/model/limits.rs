@@ -8,14 +8,18 @@ use serde::{Deserialize, Serialize};
 pub const RESIDENT_MEMORY_BYTES: usize = 512 * 1024;
 
 /// Bounds that a module or a call asks for; `None` means the one above applies.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(description = "A version's own limits; `null` where it has none.", example = json!({"fuel": null, "memory_bytes": 67_108_864, "timeout_ms": 5000}))]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Instructions, roughly: wasmtime's fuel.
+    #[schema(required = true)]
     pub fuel: Option<u64>,
     /// All memories and tables of the execution together.
+    #[schema(required = true)]
     pub memory_bytes: Option<u64>,
     /// Wall-clock time of the execution.
+    #[schema(required = true)]
     pub timeout_ms: Option<u64>,
 }
 
@@ -76,5 +80,32 @@ fn lower(field: &'static str, ceiling: u64, asked: Option<u64>) -> Result<u64, L
         None => Ok(ceiling),
         Some(value) if value <= ceiling => Ok(value),
         Some(_) => Err(LimitAboveCeiling { field, ceiling }),
+    }
+}
+
+/// The largest whole number up to which every one is a double of its own.
+const DOUBLE_WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// The whole number that a JSON value is; `5.0` is one too, as JSON Schema has it and some languages write it.
+#[must_use]
+pub fn whole_number(value: &serde_json::Value) -> Option<u64> {
+    let whole = |number: &f64| number.fract() == 0.0 && (0.0..=DOUBLE_WHOLE_MAX).contains(number);
+    value.as_u64().or_else(|| value.as_f64().filter(whole).and_then(|number| format!("{number:.0}").parse().ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_number_without_a_fraction_is_whole_however_it_is_written() {
+        for (value, number) in [(json!(5), 5), (json!(5.0), 5), (json!(2e3), 2000), (json!(u64::MAX), u64::MAX)] {
+            assert_eq!(whole_number(&value), Some(number), "{value}");
+        }
+        for value in [json!(-1), json!(-1.0), json!(1.5), json!(1e17), json!("5"), json!(null), json!([5])] {
+            assert_eq!(whole_number(&value), None, "{value}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! Owns the types that can't be wrong once they exist. Does no I/O, knows no
 //! clock, and depends on nothing of this crate but `error`'s vocabulary.
 
+mod audit;
 mod digest;
 mod execution;
 mod id;
@@ -12,16 +13,23 @@ mod key;
 mod limits;
 mod module;
 mod name;
+mod name_globs;
 mod permission;
+mod signature;
 
+pub use audit::{AuditEntry, AuditOutcome, action};
 pub use digest::{Digest, ParseDigestError};
 pub use execution::{ExecutionError, ExecutionRecord, Level, LogLine, Status};
-pub use id::{ExecutionId, ModuleId};
+pub use id::{AuditId, ExecutionId, KeyId, ModuleId};
 #[cfg(test)]
 pub(crate) use json::any_json;
-pub use json::{JSON_DEPTH_MAX, JsonText, NotJson};
-pub use key::{Key, Role};
-pub use limits::{EffectiveLimits, LimitAboveCeiling, Limits, RESIDENT_MEMORY_BYTES};
-pub use module::{Module, ModuleKind, NOTE_PREFIX, Signature};
+pub use json::{JSON_DEPTH_MAX, JsonObject, JsonText, NotJson};
+pub use key::{Key, NewKey, Role};
+pub use limits::{EffectiveLimits, LimitAboveCeiling, Limits, RESIDENT_MEMORY_BYTES, whole_number};
+pub use module::{Module, ModuleKind, NOTE_PREFIX};
 pub use name::{ModuleName, ModuleRef, ParseNameError, ParseRefError, parse_version};
-pub use permission::{BadPermission, Permission, PermissionKind};
+pub use name_globs::{BadGlob, NameGlobs};
+pub use permission::{BadPermission, Permission, PermissionKind, RESOURCE_CHARACTERS_MAX};
+pub use signature::{
+    ParseKeyError, ParseSignatureError, PrivateKey, PublicKey, Signature, SignatureValue, SignedModule, StoredSignature,
+};

@@ -22,7 +22,8 @@ const ID_LENGTH: usize = 36;
 /// A module's name: `[a-z][a-z0-9-]{0,62}`, so that it can be a DNS label, and not in the
 /// form of an id, which would be taken for one.
 /// Cheap to clone: every execution's record has one.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, utoipa::ToSchema)]
+#[schema(description = "The name that all versions of a module share; also a DNS label.", value_type = String, pattern = "^[a-z][a-z0-9-]{0,62}$", example = "order-rules")]
 pub struct ModuleName(Arc<str>);
 
 /// A text that is no module name.

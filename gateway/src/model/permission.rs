@@ -4,7 +4,7 @@ use globset::{GlobBuilder, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
 
 /// What kind of thing may be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 pub enum PermissionKind {
     /// GET, HEAD, OPTIONS.
     #[serde(rename = "http:read")]
@@ -38,17 +38,19 @@ impl PermissionKind {
 }
 
 /// One permission of one module.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(example = json!({"permission": "http:write", "resource": "https://api.example.com/*"}))]
 #[serde(deny_unknown_fields)]
 pub struct Permission {
     /// What may be done.
     pub permission: PermissionKind,
     /// On what: a glob.
+    #[schema(min_length = 1, max_length = 2048, format = "glob")]
     pub resource: String,
 }
 
-/// Long enough for any URL pattern, short enough to compile at once.
-const RESOURCE_LENGTH_MAX: usize = 2048;
+/// Of a resource: long enough for any URL pattern, short enough to compile at once.
+pub const RESOURCE_CHARACTERS_MAX: usize = 2048;
 
 /// A resource that is no glob.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -64,8 +66,8 @@ impl Permission {
         if self.resource.is_empty() {
             return Err(BadPermission("the resource is empty".to_owned()));
         }
-        if self.resource.len() > RESOURCE_LENGTH_MAX {
-            return Err(BadPermission(format!("the resource has more than {RESOURCE_LENGTH_MAX} characters")));
+        if self.resource.chars().count() > RESOURCE_CHARACTERS_MAX {
+            return Err(BadPermission(format!("the resource has more than {RESOURCE_CHARACTERS_MAX} characters")));
         }
         GlobBuilder::new(&self.resource)
             .literal_separator(true)

@@ -51,13 +51,13 @@ pub fn inspect(bytes: &[u8]) -> Result<Component, Vec<FieldError>> {
             kind: exports.kind,
             functions: exports.functions,
             imports,
-            warnings: warnings(&outline.memories),
+            warnings: warnings(&outline.memories, outline.starts_over_budget),
         }),
         _ => Err(errors.0),
     }
 }
 
-fn warnings(memories: &outline::Memories) -> Vec<String> {
+fn warnings(memories: &outline::Memories, starts_over_budget: usize) -> Vec<String> {
     let mut warnings = Vec::new();
     match memories.without_maximum {
         0 => {}
@@ -74,6 +74,11 @@ fn warnings(memories: &outline::Memories) -> Vec<String> {
         warnings.push(format!(
             "the initial memory of {} bytes is larger than the {RESIDENT_MEMORY_BYTES} that the gateway keeps resident: every call pays for it",
             memories.initial_bytes
+        ));
+    }
+    if starts_over_budget > 0 {
+        warnings.push(format!(
+            "{starts_over_budget} of its core modules have a start function that is long or has a loop: every call runs it first, within the limits of an execution"
         ));
     }
     warnings

@@ -11,18 +11,22 @@ mod intake;
 mod locks;
 mod request;
 mod service;
+mod settings;
 mod snapshot;
+mod sweep;
+mod trust;
 mod wit;
 
 pub use intake::{Component, inspect};
+pub use request::{DESCRIPTION_CHARACTERS_MAX, PERMISSIONS_MAX};
 pub use service::{Parts, Registry};
 pub use snapshot::{Revision, Snapshot};
+pub use trust::{Refusal, Trust, UploadedSignature};
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 
 use crate::error::FieldError;
 use crate::model::{Digest, Limits, Module, ModuleName, ModuleRef, Permission};
@@ -35,7 +39,7 @@ pub trait Compiler: Send + Sync {
     ///
     /// # Errors
     /// A sentence for the author.
-    async fn compile(&self, digest: Digest, component: Bytes) -> Result<(), CompileError>;
+    async fn compile(&self, digest: Digest, component: blob::Spool) -> Result<(), CompileError>;
     /// Forgets what was compiled of a component whose bytes are gone.
     async fn forget(&self, digest: Digest);
     /// Forgets what was compiled of all components but these.
@@ -57,7 +61,7 @@ pub enum CompileError {
 #[derive(Debug, Clone)]
 pub struct Upload {
     /// The component.
-    pub bytes: Bytes,
+    pub component: blob::Spool,
     /// Its name.
     pub name: ModuleName,
     /// Its version.
@@ -68,6 +72,8 @@ pub struct Upload {
     pub permissions: Vec<Permission>,
     /// Its own limits.
     pub limits: Limits,
+    /// Who signed it.
+    pub signature: Option<UploadedSignature>,
     /// The name of the key that uploads.
     pub created_by: String,
 }
@@ -90,6 +96,9 @@ pub enum Error {
     /// Permissions or limits are wrong; each with its path (`/permissions/0/resource`).
     #[error("the request is malformed")]
     BadRequest(Vec<FieldError>),
+    /// It is not signed as the operator asks.
+    #[error(transparent)]
+    Signature(#[from] Refusal),
     /// Name and version are taken by other bytes.
     #[error("{name} {version} is taken by a module with other bytes")]
     VersionExists {

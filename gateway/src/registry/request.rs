@@ -1,4 +1,4 @@
-//! The checks of an upload's form: what surrounds the component's bytes.
+//! The checks of what surrounds a component's bytes, at an upload and later.
 //!
 //! Owns the bounds on permissions, limits and description. Does not look at the
 //! bytes (`intake`). Invariant: every mistake is reported, not the first one.
@@ -9,9 +9,9 @@ use crate::error::FieldError;
 use crate::model::{Limits, Permission, PermissionKind};
 
 /// Permissions of one module. They are looked through at every host call.
-const PERMISSIONS_MAX: usize = 200;
+pub const PERMISSIONS_MAX: usize = 200;
 /// For people, on one screen.
-const DESCRIPTION_CHARACTERS_MAX: usize = 4096;
+pub const DESCRIPTION_CHARACTERS_MAX: usize = 4096;
 
 /// Every mistake in what came with the bytes.
 pub(super) fn check(upload: &Upload, operator: &config::Limits) -> Vec<FieldError> {
@@ -20,26 +20,27 @@ pub(super) fn check(upload: &Upload, operator: &config::Limits) -> Vec<FieldErro
         let message = format!("has at most {DESCRIPTION_CHARACTERS_MAX} characters");
         errors.push(FieldError::new("description", "too-long", message));
     }
-    check_permissions(&upload.permissions, &mut errors);
-    check_limits(&upload.limits, operator, &mut errors);
+    errors.extend(check_permissions("/permissions", &upload.permissions));
+    errors.extend(check_limits("/limits", &upload.limits, operator));
     errors
 }
 
-fn check_permissions(permissions: &[Permission], errors: &mut Vec<FieldError>) {
+/// Every mistake in a list of permissions, with paths below `path`.
+pub(super) fn check_permissions(path: &str, permissions: &[Permission]) -> Vec<FieldError> {
     if permissions.len() > PERMISSIONS_MAX {
         let message = format!("a module has at most {PERMISSIONS_MAX} permissions");
-        errors.push(FieldError::new("/permissions", "too-many", message));
-        return;
+        return vec![FieldError::new(path, "too-many", message)];
     }
-    for (index, permission) in permissions.iter().enumerate() {
-        if let Err(error) = permission.check() {
-            errors.push(FieldError::new(format!("/permissions/{index}/resource"), "bad-glob", error.to_string()));
-        }
-    }
+    let mistake = |(index, permission): (usize, &Permission)| {
+        let error = permission.check().err()?;
+        Some(FieldError::new(format!("{path}/{index}/resource"), "bad-glob", error.to_string()))
+    };
+    permissions.iter().enumerate().filter_map(mistake).collect()
 }
 
-/// Each limit on its own, so that all that are wrong are told.
-fn check_limits(limits: &Limits, operator: &config::Limits, errors: &mut Vec<FieldError>) {
+/// Every mistake in limits, each with its path below `path`.
+pub(super) fn check_limits(path: &str, limits: &Limits, operator: &config::Limits) -> Vec<FieldError> {
+    let mut errors = Vec::new();
     let Limits { fuel, memory_bytes, timeout_ms } = *limits;
     let alone = [
         ("fuel", fuel, Limits { fuel, ..Limits::default() }),
@@ -47,7 +48,7 @@ fn check_limits(limits: &Limits, operator: &config::Limits, errors: &mut Vec<Fie
         ("timeout_ms", timeout_ms, Limits { timeout_ms, ..Limits::default() }),
     ];
     for (field, value, limits) in alone {
-        let path = format!("/limits/{field}");
+        let path = format!("{path}/{field}");
         if value == Some(0) {
             errors.push(FieldError::new(path, "out-of-range", format!("{field} is at least 1")));
         } else if let Err(error) = operator.effective().lowered_by(&limits) {
@@ -58,6 +59,7 @@ fn check_limits(limits: &Limits, operator: &config::Limits, errors: &mut Vec<Fie
             errors.push(FieldError::new(path, "above-ceiling", message));
         }
     }
+    errors
 }
 
 /// What the component imports and none of its permissions allows.

@@ -8,24 +8,23 @@ use std::future::Future;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
 use tracing::Instrument as _;
 
-use super::locks::DigestLocks;
-use super::{CompileError, Compiler, Component, Error, Revision, Snapshot, Upload, Uploaded, intake, request};
+use super::locks::Locks;
+use super::snapshot::Trusted;
+use super::{
+    CompileError, Compiler, Component, Error, Revision, Snapshot, Trust, Upload, Uploaded, intake, request, sweep,
+};
 use crate::error::FieldError;
-use crate::model::{Digest, Module, ModuleId, ModuleRef};
+use crate::model::{Digest, Module, ModuleId, ModuleRef, Signature};
 use crate::store::Inserted;
 use crate::store::shared::Hold;
 use crate::telemetry::SecurityAlert;
 use crate::{blob, clock, config, store, telemetry};
 
-/// Uploads at once. Each holds a module of up to `limits.module_bytes` and keeps a core busy.
+/// Uploads at once that are looked at. Each keeps a core busy.
 const INTAKES_MAX: usize = 2;
-
-/// How many digests a log line names.
-const DIGESTS_LOGGED_MAX: usize = 10;
 
 /// What a registry is made of.
 pub struct Parts {
@@ -37,6 +36,8 @@ pub struct Parts {
     pub compiler: Arc<dyn Compiler>,
     /// The operator's limits.
     pub limits: config::Limits,
+    /// Whose modules are taken and run.
+    pub trust: Trust,
     /// Counters.
     pub metrics: telemetry::Metrics,
     /// The time.
@@ -45,13 +46,17 @@ pub struct Parts {
 
 /// The registry. Shared behind an `Arc`.
 pub struct Registry {
-    parts: Parts,
+    pub(super) parts: Parts,
     snapshot: ArcSwap<Snapshot>,
     intakes: Arc<Semaphore>,
-    /// Held from the first byte stored to the row, and while a row's bytes go. Taken before `rows`.
-    digests: DigestLocks,
+    /// Held by who uploads: one module of a caller is compiled at a time. Taken before `intakes`, so
+    /// that one caller never has all of them.
+    callers: Locks<String>,
+    /// Held from the first byte stored to the row, and while a row's bytes go. Taken before `rows`, and
+    /// before the same digest is held in all gateways.
+    digests: Locks<Digest>,
     /// Held while a row and the snapshot change together.
-    rows: Mutex<()>,
+    pub(super) rows: Mutex<()>,
 }
 
 impl Registry {
@@ -59,12 +64,13 @@ impl Registry {
     pub async fn open(parts: Parts) -> Result<Arc<Self>, Error> {
         let modules = parts.store.all_modules().await?;
         let snapshot = Snapshot::of(modules.into_iter().map(|module| revision(&parts, module)));
-        sweep(&parts, &snapshot).await;
+        sweep::at_start(&parts, digests(&snapshot)).await;
         Ok(Arc::new(Self {
             parts,
             snapshot: ArcSwap::from_pointee(snapshot),
             intakes: Arc::new(Semaphore::new(INTAKES_MAX)),
-            digests: DigestLocks::default(),
+            callers: Locks::default(),
+            digests: Locks::default(),
             rows: Mutex::default(),
         }))
     }
@@ -77,11 +83,12 @@ impl Registry {
     /// Takes a module in. A failure leaves nothing behind; a caller that leaves in the middle
     /// changes nothing: the module is then taken in, or refused, all the same.
     pub async fn upload(self: &Arc<Self>, upload: Upload) -> Result<Uploaded, Error> {
-        // Waited for out here: whoever leaves while waiting takes the bytes along.
+        // Waited for out here: whoever leaves while waiting takes the component along.
+        let turn = self.callers.lock(upload.created_by.clone()).await;
         let permit = Arc::clone(&self.intakes).acquire_owned().await;
         let registry = Arc::clone(self);
         in_task(async move {
-            let _permit = permit;
+            let (_turn, _permit) = (turn, permit);
             registry.take_in(upload).await
         })
         .await
@@ -95,10 +102,10 @@ impl Registry {
     }
 
     /// The component of one version, verified.
-    pub async fn download(&self, module: &Module) -> Result<Bytes, Error> {
+    pub async fn download(&self, module: &Module) -> Result<blob::Spool, Error> {
         let found = self.parts.blobs.get(module.sha256).await;
         if let Err(error @ blob::Error::Integrity { .. }) = &found {
-            self.parts.metrics.security_alert(SecurityAlert::Integrity);
+            self.parts.metrics.security_alert(SecurityAlert::Integrity, module.sha256);
             tracing::error!(module = %module.id, %error, "stored bytes were changed");
         }
         Ok(found?)
@@ -142,26 +149,32 @@ impl Registry {
     /// Keeps the bytes of a digest as they are: in this process, and in all gateways on the store.
     async fn hold(&self, digest: Digest) -> Result<(OwnedMutexGuard<()>, Option<Hold>), Error> {
         let here = self.digests.lock(digest).await;
-        let everywhere = match self.parts.store.shared() {
-            Some(shared) => Some(shared.hold(digest).await?),
-            None => None,
-        };
-        Ok((here, everywhere))
+        Ok((here, hold_everywhere(&self.parts, digest).await?))
     }
 
-    fn find(&self, reference: &ModuleRef) -> Result<Arc<Revision>, Error> {
+    /// Removes blobs that nothing refers to. Does no harm at any time; where blobs are shared with
+    /// other gateways it has to come again, since young ones are left.
+    pub async fn sweep(&self) {
+        let known = digests(&self.snapshot());
+        sweep::again(&self.parts, &known).await;
+    }
+
+    pub(super) fn find(&self, reference: &ModuleRef) -> Result<Arc<Revision>, Error> {
         self.snapshot().resolve(reference).cloned().ok_or_else(|| Error::NotFound(reference.clone()))
     }
 
     async fn take_in(&self, upload: Upload) -> Result<Uploaded, Error> {
-        let (upload, digest, component) = match self.check(upload).await? {
+        let checked = match self.check(upload).await? {
             Checked::Taken(uploaded) => return Ok(uploaded),
-            Checked::New(new) => *new,
+            Checked::New(checked) => *checked,
         };
-        let bytes = upload.bytes.clone();
-        let module = self.module(upload, digest, component);
+        // Spooled so far, which nobody sees; from here on the digest is held, until the row is there. Taken
+        // any later, another gateway's sweep could take the bytes away between their arrival and their row.
+        let component = checked.upload.component.clone();
+        let digest = component.digest();
+        let module = self.module(checked);
         let _bytes_stay = self.hold(digest).await?;
-        let uploaded = self.keep(bytes, module).await;
+        let uploaded = self.keep(component, module).await;
         if !matches!(uploaded, Ok(Uploaded::Created(_))) {
             self.discard_unused(digest).await;
         }
@@ -170,39 +183,42 @@ impl Registry {
 
     /// All that needs the processor and touches nothing.
     async fn check(&self, upload: Upload) -> Result<Checked, Error> {
-        let limits = self.parts.limits.clone();
-        let (upload, digest) = blocking(move || {
+        let (limits, trust, now) = (self.parts.limits.clone(), self.parts.trust.clone(), self.parts.clock.now());
+        let (upload, signature) = blocking(move || {
             check_form(&upload, &limits)?;
-            let digest = Digest::of(&upload.bytes);
-            Ok((upload, digest))
+            // Before anything parses the bytes: where signatures are required, strangers' are never looked into.
+            let signature = trust.check_upload(&upload, now)?;
+            Ok((upload, signature))
         })
         .await?;
         if let Some(revision) = self.snapshot().find(&upload.name, &upload.version) {
-            return taken(Arc::clone(&revision.module), digest).map(Checked::Taken);
+            return taken(Arc::clone(&revision.module), upload.component.digest()).map(Checked::Taken);
         }
         blocking(move || {
-            let component = intake::inspect(&upload.bytes).map_err(Error::Invalid)?;
-            Ok(Checked::New(Box::new((upload, digest, component))))
+            let component = upload.component.map()?;
+            let outline = intake::inspect(&component).map_err(Error::Invalid)?;
+            Ok(Checked::New(Box::new(New { upload, signature, outline })))
         })
         .await
     }
 
-    fn module(&self, upload: Upload, digest: Digest, component: Component) -> Module {
-        let mut warnings = component.warnings;
-        warnings.extend(request::warnings(&component.imports, &upload.permissions));
+    fn module(&self, checked: New) -> Module {
+        let New { upload, signature, outline } = checked;
+        let mut warnings = outline.warnings;
+        warnings.extend(request::warnings(&outline.imports, &upload.permissions));
         Module {
             id: ModuleId::generate(),
             name: upload.name,
             version: upload.version,
             description: upload.description,
-            kind: component.kind,
-            sha256: digest,
-            size_bytes: length(&upload.bytes),
-            functions: component.functions,
-            imports: component.imports,
+            kind: outline.kind,
+            sha256: upload.component.digest(),
+            size_bytes: upload.component.size_bytes(),
+            functions: outline.functions,
+            imports: outline.imports,
             permissions: upload.permissions,
             limits: upload.limits,
-            signature: None,
+            signature,
             warnings,
             created_at: self.parts.clock.now(),
             created_by: upload.created_by,
@@ -210,23 +226,26 @@ impl Registry {
     }
 
     /// Bytes, code, row, snapshot: in this order, so that whoever sees the row can run it.
-    async fn keep(&self, bytes: Bytes, module: Module) -> Result<Uploaded, Error> {
+    async fn keep(&self, component: blob::Spool, module: Module) -> Result<Uploaded, Error> {
         let digest = module.sha256;
-        self.parts.blobs.put(bytes.clone()).await?;
-        self.parts.compiler.compile(digest, bytes).await.map_err(|error| match error {
+        self.parts.blobs.put(&component).await?;
+        self.parts.compiler.compile(digest, component).await.map_err(|error| match error {
             CompileError::Rejected(reason) => Error::Invalid(vec![FieldError::new("module", "not-compilable", reason)]),
             CompileError::Failed(reason) => Error::Compile(reason),
         })?;
         let _row_and_snapshot = self.rows.lock().await;
         match self.parts.store.insert_module(&module).await? {
-            Inserted::Created => {
-                let revision = revision(&self.parts, module);
-                let module = Arc::clone(&revision.module);
-                self.snapshot.store(Arc::new(self.snapshot().with(revision)));
-                Ok(Uploaded::Created(module))
-            }
+            Inserted::Created => Ok(Uploaded::Created(self.show(module))),
             Inserted::Existed(other) => taken(Arc::from(other), digest),
         }
+    }
+
+    /// Puts a module into the snapshot, for others to see. `rows` is held.
+    pub(super) fn show(&self, module: Module) -> Arc<Module> {
+        let revision = revision(&self.parts, module);
+        let module = Arc::clone(&revision.module);
+        self.snapshot.store(Arc::new(self.snapshot().with(revision)));
+        module
     }
 
     async fn let_go(&self, reference: ModuleRef) -> Result<(), Error> {
@@ -257,14 +276,14 @@ impl Registry {
         match self.parts.store.digest_in_use(digest).await {
             Ok(true) => {}
             Ok(false) => self.discard(digest).await,
-            Err(error) => tracing::warn!(%digest, %error, "a module's bytes are left to the sweep at the next start"),
+            Err(error) => tracing::warn!(%digest, %error, "a module's bytes are left to the next sweep"),
         }
     }
 
     /// The bytes first: as long as they are there, they can be compiled again.
     async fn discard(&self, digest: Digest) {
         if let Err(error) = self.parts.blobs.delete(digest).await {
-            tracing::warn!(%digest, %error, "a module's bytes are left to the sweep at the next start");
+            tracing::warn!(%digest, %error, "a module's bytes are left to the next sweep");
         }
         self.parts.compiler.forget(digest).await;
     }
@@ -275,7 +294,14 @@ enum Checked {
     /// The same version with the same bytes is here.
     Taken(Uploaded),
     /// It may be stored.
-    New(Box<(Upload, Digest, Component)>),
+    New(Box<New>),
+}
+
+/// An upload that may be stored.
+struct New {
+    upload: Upload,
+    signature: Option<Signature>,
+    outline: Component,
 }
 
 fn check_form(upload: &Upload, limits: &config::Limits) -> Result<(), Error> {
@@ -283,7 +309,7 @@ fn check_form(upload: &Upload, limits: &config::Limits) -> Result<(), Error> {
     if !errors.is_empty() {
         return Err(Error::BadRequest(errors));
     }
-    if length(&upload.bytes) > limits.module_bytes {
+    if upload.component.size_bytes() > limits.module_bytes {
         let message = format!("the module has more than {} bytes", limits.module_bytes);
         return Err(Error::Invalid(vec![FieldError::new("module", "too-large", message)]));
     }
@@ -303,65 +329,26 @@ fn revision(parts: &Parts, module: Module) -> Arc<Revision> {
         limits: parts.limits.effective().clamped_by(&module.limits),
         metrics: parts.metrics.module(&module.name, &module.version),
         module: Arc::new(module),
+        trusted: Trusted::by(parts.trust.clone()),
     })
 }
 
-/// Removes what a crash left, and tells of what is missing. Failing at it is no reason not to start.
-async fn sweep(parts: &Parts, snapshot: &Snapshot) {
-    let stored: HashSet<Digest> = match parts.blobs.list().await {
-        Ok(digests) => digests.into_iter().collect(),
-        Err(error) => return tracing::warn!(%error, "unreferenced blobs were not swept"),
-    };
-    if snapshot.revisions().next().is_none() && !stored.is_empty() {
-        // More likely the wrong store than the last module deleted right before a crash.
-        return tracing::warn!(
-            count = stored.len(),
-            "the store has no modules, but there are blobs: they are kept. If `[store]` means another database than \
-             before, mend it or restore that database; if nothing is missing, remove the blob folder while the gateway is stopped"
-        );
-    }
-    let wanted: HashSet<Digest> = snapshot.revisions().map(|revision| revision.module.sha256).collect();
-    let missing: Vec<_> = wanted.difference(&stored).take(DIGESTS_LOGGED_MAX).collect();
-    if !missing.is_empty() {
-        tracing::error!(?missing, "modules have lost their bytes");
-    }
-    let unwanted: Vec<_> = stored.difference(&wanted).copied().collect();
-    parts.compiler.retain(wanted).await;
-    let mut swept = Vec::new();
-    for digest in unwanted {
-        match sweep_one(parts, digest).await {
-            Ok(true) => swept.push(digest),
-            Ok(false) => {}
-            Err(error) => return tracing::warn!(%error, "unreferenced blobs were not swept"),
-        }
-    }
-    if !swept.is_empty() {
-        let first: Vec<_> = swept.iter().take(DIGESTS_LOGGED_MAX).collect();
-        tracing::info!(count = swept.len(), ?first, "swept blobs that no module refers to");
+/// Holds a digest in all gateways on the store, where there may be others.
+pub(super) async fn hold_everywhere(parts: &Parts, digest: Digest) -> Result<Option<Hold>, Error> {
+    match parts.store.shared() {
+        Some(shared) => Ok(Some(shared.hold(digest).await?)),
+        None => Ok(None),
     }
 }
 
-/// Removes a blob; tells whether it was really nobody's. Another gateway stores bytes before
-/// their row, so on a shared store what had no row a moment ago may have one when it
-/// is held.
-async fn sweep_one(parts: &Parts, digest: Digest) -> Result<bool, Error> {
-    let _held = match parts.store.shared() {
-        Some(shared) => Some(shared.hold(digest).await?),
-        None => None,
-    };
-    if parts.store.digest_in_use(digest).await? {
-        return Ok(false);
-    }
-    parts.blobs.delete(digest).await?;
-    Ok(true)
-}
-
-fn length(bytes: &Bytes) -> u64 {
-    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+fn digests(snapshot: &Snapshot) -> HashSet<Digest> {
+    snapshot.revisions().map(|revision| revision.module.sha256).collect()
 }
 
 /// Runs `work` to its end even when the caller is dropped.
-async fn in_task<T: Send + 'static>(work: impl Future<Output = Result<T, Error>> + Send + 'static) -> Result<T, Error> {
+pub(super) async fn in_task<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
     tokio::spawn(work.in_current_span()).await.unwrap_or_else(|error| Err(ended_early(&error)))
 }
 

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
+use tempfile::NamedTempFile;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -111,18 +112,34 @@ impl Artifacts {
         })
     }
 
-    /// Keeps what the compiler made: temporary name, fsync, rename.
-    pub(super) fn store(&self, digest: Digest, compiled: &[u8]) -> Result<(), Error> {
+    /// A file under a temporary name, for what the compiler makes; dropped, it is gone.
+    pub(super) fn begin(&self) -> Result<NamedTempFile, Error> {
+        let begun = tempfile::Builder::new().prefix(".new-").tempfile_in(&self.folder);
+        begun.map_err(|source| Error::Disk { context: "writing in", path: self.folder.clone(), source })
+    }
+
+    /// Keeps what the compiler wrote: HMAC, fsync, rename. Whoever wrote it has ended.
+    pub(super) fn keep(&self, digest: Digest, mut code: NamedTempFile) -> Result<(), Error> {
         let path = self.path(digest);
-        let write = || -> io::Result<()> {
-            let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(&self.folder)?;
-            file.write_all(compiled)?;
-            file.write_all(&self.tag(digest, compiled))?;
-            file.as_file().sync_all()?;
-            file.persist(&path)?;
+        let write = move |path: &Path| -> io::Result<()> {
+            let file = code.as_file_mut();
+            file.rewind()?;
+            let mut mac = self.mac(digest);
+            update(&mut mac, &mut *file)?;
+            file.write_all(&mac.finalize().into_bytes())?;
+            file.sync_all()?;
+            code.persist(path)?;
             File::open(&self.folder)?.sync_all()
         };
-        write().map_err(|source| Error::Disk { context: "writing", path: path.clone(), source })
+        write(&path).map_err(|source| Error::Disk { context: "writing", path, source })
+    }
+
+    /// Keeps code as if the compiler had written it.
+    #[cfg(test)]
+    pub(super) fn store(&self, digest: Digest, compiled: &[u8]) -> Result<(), Error> {
+        let mut code = self.begin()?;
+        code.write_all(compiled).unwrap();
+        self.keep(digest, code)
     }
 
     /// Removes an artefact whose component is gone.
@@ -148,28 +165,26 @@ impl Artifacts {
         mac
     }
 
-    fn tag(&self, digest: Digest, compiled: &[u8]) -> [u8; TAG_BYTES] {
-        let mut mac = self.mac(digest);
-        mac.update(compiled);
-        mac.finalize().into_bytes().into()
-    }
-
     /// The length of the artefact if the file is whole and ours.
     fn verify(&self, file: &mut File, digest: Digest) -> io::Result<Option<u64>> {
         let length = file.metadata()?.len();
         let Some(compiled) = length.checked_sub(TAG_BYTES as u64) else { return Ok(None) };
         file.rewind()?;
         let mut mac = self.mac(digest);
-        let mut body = io::Read::by_ref(file).take(compiled);
-        let mut chunk = vec![0; 256 * 1024];
-        loop {
-            let read = body.read(&mut chunk)?;
-            let Some(part) = chunk.get(..read).filter(|part| !part.is_empty()) else { break };
-            mac.update(part);
-        }
+        update(&mut mac, io::Read::by_ref(file).take(compiled))?;
         let mut tag = [0; TAG_BYTES];
         file.read_exact(&mut tag)?;
         Ok(mac.verify_slice(&tag).is_ok().then_some(compiled))
+    }
+}
+
+/// Takes in all that is left of `body`.
+fn update(mac: &mut HmacSha256, mut body: impl io::Read) -> io::Result<()> {
+    let mut chunk = vec![0; 256 * 1024];
+    loop {
+        let read = body.read(&mut chunk)?;
+        let Some(part) = chunk.get(..read).filter(|part| !part.is_empty()) else { return Ok(()) };
+        mac.update(part);
     }
 }
 
@@ -178,8 +193,8 @@ impl Artifacts {
 fn map(engine: &Engine, file: &File) -> wasmtime::Result<Component> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     #[expect(unsafe_code, reason = "mapping compiled code is what this Rust module is for")]
-    // SAFETY: the file was written by `store` from `Engine::precompile_component`'s
-    // output; its HMAC, under a key that only this service's user can read, covers
+    // SAFETY: the file was written by `keep` from `Engine::precompile_component`'s
+    // output, made in this process or by its child of the same program; its HMAC, under a key that only this service's user can read, covers
     // the bytes, the component and the engine's settings, and was verified on this
     // descriptor. The folder is 0700 and files in it are replaced, never rewritten.
     unsafe {
@@ -187,7 +202,14 @@ fn map(engine: &Engine, file: &File) -> wasmtime::Result<Component> {
     }
 }
 
-fn compatibility(engine: &Engine, metering: Metering) -> [u8; 32] {
+/// Maps code that a test has made itself.
+#[cfg(test)]
+pub(super) fn map_for_tests(engine: &Engine, file: &File) {
+    map(engine, file).unwrap();
+}
+
+/// What must be equal in the engine that compiles and the one that runs.
+pub(super) fn compatibility(engine: &Engine, metering: Metering) -> [u8; 32] {
     /// wasmtime tells its settings through `Hash`; a SHA-256 makes a name of them
     /// that does not depend on the standard library's hasher.
     struct Into256(Sha256);

@@ -37,7 +37,8 @@ const TABLES_PER_COMPONENT_MAX: u32 = 64;
 pub(super) const TABLES_PER_SLOT: u32 = 2;
 
 /// Whether guests' instructions are counted. Two kinds of code, two engines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Metering {
     /// Fuel is counted and bounded.
     Fuel,
@@ -59,7 +60,7 @@ pub(super) struct Pool {
 pub(super) fn open(instances: u32, metering: Metering) -> wasmtime::Result<Pool> {
     let mut slots = instances.max(1);
     let engine = loop {
-        match Engine::new(&config(slots, metering)) {
+        match Engine::new(&pooled(slots, metering)) {
             Ok(engine) => break engine,
             // Each slot reserves 4 GiB and a guard of addresses: containers and
             // `ulimit -v` may not have them.
@@ -74,13 +75,26 @@ pub(super) fn open(instances: u32, metering: Metering) -> wasmtime::Result<Pool>
     Ok(Pool { engine, slots })
 }
 
-/// An engine that only compiles; its code fits the pools of the same metering.
-#[cfg(test)]
-pub(super) fn for_tests(metering: Metering) -> Engine {
-    Engine::new(&config(2, metering)).unwrap()
+/// An engine that only compiles, and so reserves no addresses: a bound on those is then one on
+/// memory. Its code fits the pools of the same metering.
+pub(super) fn for_compiling(metering: Metering) -> wasmtime::Result<Engine> {
+    Engine::new(&config(metering))
 }
 
-fn config(slots: u32, metering: Metering) -> Config {
+/// An engine with a small pool.
+#[cfg(test)]
+pub(super) fn for_tests(metering: Metering) -> Engine {
+    Engine::new(&pooled(2, metering)).unwrap()
+}
+
+fn pooled(slots: u32, metering: Metering) -> Config {
+    let mut config = config(metering);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots)));
+    config
+}
+
+/// All that compiled code depends on.
+fn config(metering: Metering) -> Config {
     let mut config = Config::new();
     config
         .consume_fuel(metering == Metering::Fuel)
@@ -91,8 +105,7 @@ fn config(slots: u32, metering: Metering) -> Config {
         .wasm_memory64(false)
         .wasm_backtrace_max_frames(None)
         .max_wasm_stack(WASM_STACK_BYTES)
-        .async_stack_size(FIBER_STACK_BYTES)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots)));
+        .async_stack_size(FIBER_STACK_BYTES);
     config
 }
 

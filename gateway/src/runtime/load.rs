@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
+use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 use wasmtime::Engine;
 use wasmtime::component::types::ComponentItem;
@@ -17,11 +17,12 @@ use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 
 use super::artifact::{self, Artifacts};
 use super::cache::{self, Cache};
-use super::compile::{self, CompileQueue};
+use super::compile::{self, CompileIn, CompileQueue, Lane};
 use super::engine::{Metering, TABLES_PER_SLOT};
 use super::host;
+use super::refusals::Refusals;
 use super::state::State;
-use crate::blob::{self, Blobs};
+use crate::blob::{self, Blobs, Spool};
 use crate::config;
 use crate::error::Code;
 use crate::model::Digest;
@@ -85,37 +86,51 @@ impl LoadError {
     }
 }
 
+/// Components that are fetched at once: one compiles, and the next ones are there when it has.
+const FETCHES_MAX: usize = 4;
+
 /// Loads components. Shared behind an `Arc`.
 pub(super) struct Loader {
     engine: Engine,
     linker: Linker<State>,
     artifacts: Arc<Artifacts>,
     compiler: CompileQueue,
+    refusals: Refusals,
     cache: Arc<Cache<Artifact, LoadError>>,
     blobs: Blobs,
+    /// Components that are fetched and not compiled yet, each in a file of up to `limits.module_bytes`.
+    fetches: Semaphore,
     metrics: Metrics,
 }
 
+/// What a loader is made of.
+pub(super) struct Parts<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) engine: Engine,
+    pub(super) metering: Metering,
+    pub(super) compile_in: CompileIn,
+    pub(super) blobs: Blobs,
+    pub(super) metrics: Metrics,
+    pub(super) config: &'a config::Runtime,
+}
+
 impl Loader {
-    pub(super) fn open(
-        folder: &Path,
-        (engine, metering): (Engine, Metering),
-        blobs: Blobs,
-        metrics: Metrics,
-        config: &config::Runtime,
-    ) -> Result<Self, LoadError> {
+    pub(super) fn open(parts: Parts<'_>) -> Result<Self, LoadError> {
+        let Parts { folder, engine, metering, compile_in, blobs, metrics, config } = parts;
         let mut linker = Linker::new(&engine);
         host::link(&mut linker).map_err(|error| LoadError::Failed(format!("{error:#}")))?;
         let artifacts =
             Artifacts::open(folder, &engine, metering).map_err(|error| LoadError::Failed(with_source(&error)))?;
         let bounds = cache::Bounds { bytes_max: config.cache_bytes, entries_max: config.cache_modules };
         Ok(Self {
-            compiler: CompileQueue::new(engine.clone()),
+            compiler: CompileQueue::new(engine.clone(), metering, compile_in, config),
+            refusals: Refusals::default(),
             cache: Arc::new(Cache::new(bounds, metrics.clone())),
             artifacts: Arc::new(artifacts),
             engine,
             linker,
             blobs,
+            fetches: Semaphore::new(FETCHES_MAX),
             metrics,
         })
     }
@@ -146,12 +161,12 @@ impl Loader {
 
     /// Compiles bytes that are about to be stored, keeps the code and maps it, so that
     /// the first call finds it ready.
-    pub(super) async fn compile(self: &Arc<Self>, digest: Digest, component: Bytes) -> Result<(), LoadError> {
+    pub(super) async fn compile(self: &Arc<Self>, digest: Digest, component: Spool) -> Result<(), LoadError> {
         let loader = Arc::clone(self);
         let load = async move {
             match loader.mapped(digest).await? {
                 Some(artifact) => Ok(artifact),
-                None => loader.compile_and_map(digest, component, None).await,
+                None => loader.compile_and_map(digest, component, Lane::Upload).await,
             }
         };
         self.cache.get_or_load(digest, load).await.map(|_| ())
@@ -181,8 +196,11 @@ impl Loader {
         let artifact = match self.mapped(digest).await? {
             Some(artifact) => artifact,
             None => {
+                let _turn = self.fetches.acquire().await.map_err(|error| LoadError::Failed(error.to_string()))?;
                 let component = self.blobs.get(digest).await.map_err(|error| self.blob_error(error))?;
-                self.compile_and_map(digest, component, trace).await?
+                let trace = trace.map(|trace| trace.child("compile"));
+                let span = trace.map_or_else(tracing::Span::none, |trace| trace.span().clone());
+                self.compile_and_map(digest, component, Lane::Load).instrument(span).await?
             }
         };
         self.metrics.loaded(started.elapsed().as_secs_f64());
@@ -192,7 +210,7 @@ impl Loader {
     fn blob_error(&self, error: blob::Error) -> LoadError {
         match error {
             blob::Error::Integrity { expected, found } => {
-                self.metrics.security_alert(SecurityAlert::Integrity);
+                self.metrics.security_alert(SecurityAlert::Integrity, expected);
                 tracing::error!(%expected, %found, "stored bytes do not have their digest; refused");
                 LoadError::Integrity(expected)
             }
@@ -200,21 +218,35 @@ impl Loader {
         }
     }
 
-    async fn compile_and_map(
-        &self,
-        digest: Digest,
-        component: Bytes,
-        trace: Option<&Sampled>,
-    ) -> Result<Artifact, LoadError> {
+    /// Compiles, unless these bytes were refused a while ago.
+    async fn compile_and_map(&self, digest: Digest, component: Spool, lane: Lane) -> Result<Artifact, LoadError> {
+        if let Some(reason) = self.refusals.get(digest, Instant::now()) {
+            return Err(LoadError::Rejected(reason));
+        }
+        let made = match self.compile_and_keep(digest, component, lane).await {
+            Ok(()) => self.map_and_link(digest).await,
+            Err(error) => Err(error),
+        };
+        if let Err(LoadError::Rejected(reason)) = &made {
+            self.refusals.add(digest, reason.clone(), Instant::now());
+        }
+        made
+    }
+
+    async fn compile_and_keep(&self, digest: Digest, component: Spool, lane: Lane) -> Result<(), LoadError> {
         let started = Instant::now();
-        let trace = trace.map(|trace| trace.child("compile"));
-        let span = trace.map_or_else(tracing::Span::none, |trace| trace.span().clone());
-        let compiled = self.compiler.compile(component).instrument(span).await.map_err(|error| match error {
-            compile::Error::Rejected(_) => LoadError::Rejected(error.to_string()),
-            compile::Error::Failed(_) => LoadError::Failed(error.to_string()),
+        let (component, code) = self.blocking(move |artifacts| Ok((component.file(), artifacts.begin()?))).await?;
+        let component = component.map_err(|error| LoadError::Failed(with_source(&error)))?;
+        let into = code.as_file().try_clone().map_err(|error| LoadError::Failed(error.to_string()))?;
+        self.compiler.compile(lane, component, into).await.map_err(|error| match error {
+            compile::Error::Rejected(reason) => LoadError::Rejected(reason),
+            compile::Error::Failed(reason) => LoadError::Failed(reason),
         })?;
         self.metrics.compiled(started.elapsed().as_secs_f64());
-        self.blocking(move |artifacts| artifacts.store(digest, &compiled)).await?;
+        self.blocking(move |artifacts| artifacts.keep(digest, code)).await
+    }
+
+    async fn map_and_link(&self, digest: Digest) -> Result<Artifact, LoadError> {
         let engine = self.engine.clone();
         let mapped = self.blocking(move |artifacts| match artifacts.load(&engine, digest) {
             // Just made, so it is whole: what the pool has no room for is the component's fault.
@@ -244,7 +276,7 @@ impl Loader {
             Ok(None) => Ok(None),
             // Both are gone from the disk by now; compiling again mends them.
             Err(error @ artifact::Error::Forged(_)) => {
-                self.metrics.security_alert(SecurityAlert::Artifact);
+                self.metrics.security_alert(SecurityAlert::Artifact, digest);
                 tracing::error!(%digest, %error, "a compiled artefact was tampered with; compiling again");
                 Ok(None)
             }

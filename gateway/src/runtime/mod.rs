@@ -17,18 +17,22 @@ mod instance;
 mod limits;
 mod load;
 mod outcome;
+mod refusals;
 mod state;
+pub mod worker;
 
+pub use compile::CompileIn;
 pub use engine::Metering;
 pub use load::{Artifact, LoadError};
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tracing::Instrument as _;
 use wasmtime::component::ComponentExportIndex;
 
-use crate::blob::Blobs;
+use crate::blob::{Blobs, Spool};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::error::{Code, FieldError};
@@ -58,6 +62,8 @@ struct Bounds {
 pub struct Call {
     /// The id that the caller made for it.
     pub execution_id: ExecutionId,
+    /// When it starts; the id begins with it.
+    pub started_at: Timestamp,
     /// What runs.
     pub module: Arc<Module>,
     /// The counters of the module.
@@ -126,7 +132,7 @@ pub enum Outcome {
 }
 
 /// Why a step could not do its work, in its own words.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, utoipa::ToSchema)]
 pub struct StepFailure {
     /// Stable and machine-readable.
     pub code: String,
@@ -135,8 +141,10 @@ pub struct StepFailure {
     /// Whether another attempt may succeed.
     pub retryable: bool,
     /// Not before so many milliseconds.
+    #[schema(required = true)]
     pub retry_after_ms: Option<u32>,
     /// Anything more.
+    #[schema(value_type = serde_json::Value, required = true)]
     pub details: Option<JsonText>,
 }
 
@@ -191,13 +199,26 @@ impl Runtime {
     ///
     /// # Errors
     /// When not even a small pool can be had, or the folder can't be written.
-    pub fn open(config: &Config, blobs: Blobs, metrics: Metrics, clock: Clock) -> Result<Self, Error> {
+    pub fn open(
+        config: &Config,
+        blobs: Blobs,
+        metrics: Metrics,
+        clock: Clock,
+        compile_in: CompileIn,
+    ) -> Result<Self, Error> {
         let metering = if config.limits.fuel.is_some() { Metering::Fuel } else { Metering::Off };
         let pool = engine::open(config.runtime.instances, metering).map_err(Error::Engine)?;
         let folder = config.data_dir.join("artifacts");
-        let loader =
-            load::Loader::open(&folder, (pool.engine.clone(), metering), blobs, metrics.clone(), &config.runtime)
-                .map_err(Error::Load)?;
+        let loader = load::Loader::open(load::Parts {
+            folder: &folder,
+            engine: pool.engine.clone(),
+            metering,
+            compile_in,
+            blobs,
+            metrics: metrics.clone(),
+            config: &config.runtime,
+        })
+        .map_err(Error::Load)?;
         let wait = Duration::from_millis(config.runtime.wait_ms);
         Ok(Self {
             admission: admission::Admission::new(pool.slots, wait, metrics),
@@ -241,7 +262,7 @@ impl Runtime {
     ///
     /// # Errors
     /// `Rejected` when it is the component's fault.
-    pub async fn compile(&self, digest: Digest, component: bytes::Bytes) -> Result<(), LoadError> {
+    pub async fn compile(&self, digest: Digest, component: Spool) -> Result<(), LoadError> {
         self.loader.compile(digest, component).await
     }
 

@@ -13,8 +13,8 @@ use semver::Version;
 
 use super::{ExecutionFilter, Inserted, ModuleFilter, Page, PageRequest, Store};
 use crate::model::{
-    Digest, ExecutionError, ExecutionId, ExecutionRecord, Key, Level, Limits, LogLine, Module, ModuleId, ModuleKind,
-    Permission, PermissionKind, Role, Signature, Status,
+    Digest, ExecutionError, ExecutionId, ExecutionRecord, JsonObject, Level, Limits, LogLine, Module, ModuleId,
+    ModuleKind, Permission, PermissionKind, Signature, SignatureValue, Status,
 };
 
 /// Makes a test of each property. `$open` is an async function without arguments
@@ -36,6 +36,12 @@ macro_rules! contract_tests {
             #[test]
             fn p25_module_deletion(modules in contract::any_modules(), deleted in proptest::arbitrary::any::<u16>()) {
                 contract_tests!(@run $open, p25_module_deletion(modules, deleted));
+            }
+            #[test]
+            fn p26_permission_update_persistence(
+                modules in contract::any_modules(), updates in contract::any_permission_updates()
+            ) {
+                contract_tests!(@run $open, p26_permission_update_persistence(modules, updates));
             }
             #[test]
             fn executions_are_listed_newest_first_as_they_are_narrowed(
@@ -61,8 +67,11 @@ macro_rules! contract_tests {
             records_of_a_deleted_module_are_passed_over
             what_ran_when_the_process_ended_has_failed
             logs_are_narrowed_by_level_and_module
-            the_first_key_is_stored_once
+            executions_are_narrowed_to_what_is_visible
+            limits_are_replaced_and_nothing_else_is
+            what_is_gone_is_not_changed
         );
+        crate::store::contract_keys::contract_tests!($open);
     };
     (@run $open:path, $property:ident($($argument:ident),*)) => {
         tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
@@ -80,7 +89,9 @@ macro_rules! contract_tests {
 }
 pub(crate) use contract_tests;
 
-const FIRST: PageRequest = PageRequest { page: 1, limit: 200 };
+pub(crate) use super::contract_keys::{audit_entry, key};
+
+pub(super) const FIRST: PageRequest = PageRequest { page: 1, limit: 200 };
 
 // --- Data ---
 
@@ -96,10 +107,15 @@ pub(crate) fn any_version() -> impl Strategy<Value = Version> {
     })
 }
 
-fn any_time() -> impl Strategy<Value = Timestamp> {
+pub(super) fn any_time() -> impl Strategy<Value = Timestamp> {
     // A few instants many times, so that the order of equal ones matters.
     let micros = prop_oneof![0..4_i64, -377_705_023_201_000_000..253_402_207_200_000_000_i64];
     micros.prop_map(|micros| Timestamp::from_microsecond(micros).expect("a time"))
+}
+
+/// Nothing has started before 1970.
+fn any_start() -> impl Strategy<Value = Timestamp> {
+    any_time().prop_map(|at| at.max(Timestamp::UNIX_EPOCH))
 }
 
 fn any_permission() -> impl Strategy<Value = Permission> {
@@ -113,12 +129,17 @@ fn any_permission() -> impl Strategy<Value = Permission> {
     (select(kinds.to_vec()), any::<String>()).prop_map(|(permission, resource)| Permission { permission, resource })
 }
 
+/// Lists of permissions for the modules that their indexes pick, with warnings.
+pub(crate) fn any_permission_updates() -> impl Strategy<Value = Vec<(Index, Vec<Permission>, Vec<String>)>> {
+    vec((any::<Index>(), vec(any_permission(), 0..5), vec(any::<String>(), 0..3)), 1..8)
+}
+
 fn any_module() -> impl Strategy<Value = Module> {
     let identity = (select(&["a", "a-b", "ab", "order-rules"][..]), any_version(), 0..3_u8, any::<u64>());
     let texts = ("[aAäÄ%_\\\\ '\"]{0,5}|\\PC{0,20}|.{0,9}", any::<String>(), vec(any::<String>(), 0..3));
     let limits = proptest::option::of(any::<u64>());
     let limits = (limits.clone(), limits.clone(), limits);
-    let signature = proptest::option::of((any::<String>(), proptest::option::of(any_time())));
+    let signature = proptest::option::of((any::<String>(), any::<[[u8; 32]; 2]>(), proptest::option::of(any_time())));
     (identity, texts, limits, signature, vec(any_permission(), 0..4), any_time(), any::<bool>()).prop_map(
         |(
             (name, version, bytes, size),
@@ -141,7 +162,11 @@ fn any_module() -> impl Strategy<Value = Module> {
                 imports: strings.iter().rev().cloned().collect(),
                 permissions,
                 limits: Limits { fuel: limits.0, memory_bytes: limits.1, timeout_ms: limits.2 },
-                signature: signature.map(|(key_id, verified_at)| Signature { key_id, verified_at }),
+                signature: signature.map(|(key_id, halves, verified_at)| Signature {
+                    key_id,
+                    value: SignatureValue::from_bytes(halves.concat().try_into().expect("64 bytes")),
+                    verified_at,
+                }),
                 warnings: strings,
                 created_at: at,
                 created_by,
@@ -175,10 +200,10 @@ fn any_record() -> impl Strategy<Value = ExecutionRecord> {
     let count = || proptest::option::of(0..=i64::MAX as u64);
     let error = proptest::option::of((any::<String>(), any::<String>(), any::<String>()));
     let status = select(&Status::ALL[..]);
-    (any::<String>(), status, any_time(), (count(), count(), count()), error, vec(any_line(), 0..4), 0..9_u64).prop_map(
-        |(function, status, started_at, (duration_us, fuel, memory_bytes), error, lines, lines_dropped)| {
+    (any::<String>(), status, any_start(), (count(), count(), count()), error, vec(any_line(), 0..4), 0..9_u64)
+        .prop_map(|(function, status, started_at, (duration_us, fuel, memory_bytes), error, lines, lines_dropped)| {
             ExecutionRecord {
-                execution_id: ExecutionId::generate(),
+                execution_id: ExecutionId::starting(started_at),
                 module_id: ModuleId::generate(),
                 module: "none".parse().expect("a name"),
                 version: Version::new(0, 0, 0),
@@ -192,8 +217,7 @@ fn any_record() -> impl Strategy<Value = ExecutionRecord> {
                 lines,
                 lines_dropped,
             }
-        },
-    )
+        })
 }
 
 fn any_line() -> impl Strategy<Value = LogLine> {
@@ -203,7 +227,7 @@ fn any_line() -> impl Strategy<Value = LogLine> {
         at,
         level,
         message,
-        fields: fields.into_iter().map(|(name, value)| (name, value.into())).collect(),
+        fields: JsonObject::of(&fields.into_iter().collect::<std::collections::BTreeMap<_, _>>()),
     })
 }
 
@@ -237,7 +261,7 @@ pub(crate) fn module(name: &str, version: &str) -> Module {
 
 pub(crate) fn record(module: &Module, status: Status) -> ExecutionRecord {
     ExecutionRecord {
-        execution_id: ExecutionId::generate(),
+        execution_id: ExecutionId::starting(Timestamp::UNIX_EPOCH),
         module_id: module.id,
         module: module.name.clone(),
         version: module.version.clone(),
@@ -254,18 +278,18 @@ pub(crate) fn record(module: &Module, status: Status) -> ExecutionRecord {
 }
 
 pub(crate) fn line(level: Level, message: &str) -> LogLine {
-    LogLine { at: Timestamp::UNIX_EPOCH, level, message: message.to_owned(), fields: serde_json::Map::new() }
+    LogLine { at: Timestamp::UNIX_EPOCH, level, message: message.to_owned(), fields: JsonObject::default() }
 }
 
 // --- Steps ---
 
-async fn insert_all(store: &dyn Store, modules: &[Module]) {
+pub(super) async fn insert_all(store: &dyn Store, modules: &[Module]) {
     for module in modules {
         assert_eq!(store.insert_module(module).await.unwrap(), Inserted::Created);
     }
 }
 
-async fn record_all(store: &dyn Store, records: &[ExecutionRecord]) {
+pub(super) async fn record_all(store: &dyn Store, records: &[ExecutionRecord]) {
     store.record_executions(Arc::from(records)).await.unwrap();
 }
 
@@ -288,7 +312,7 @@ fn in_order(mut modules: Vec<Module>) -> Vec<Module> {
 }
 
 /// The pages that a list of `expected` has, one more than it fills included.
-fn pages<T: Clone>(expected: &[T], limit: u32) -> impl Iterator<Item = (PageRequest, Page<T>)> {
+pub(super) fn pages<T: Clone>(expected: &[T], limit: u32) -> impl Iterator<Item = (PageRequest, Page<T>)> {
     let total = expected.len();
     let count = total.div_ceil(limit as usize) + 1;
     (0..count).map(move |page| {
@@ -349,6 +373,21 @@ pub(crate) async fn p25_module_deletion(store: &dyn Store, modules: Vec<Module>,
     }
 }
 
+pub(crate) async fn p26_permission_update_persistence(
+    store: &dyn Store,
+    mut modules: Vec<Module>,
+    updates: Vec<(Index, Vec<Permission>, Vec<String>)>,
+) {
+    insert_all(store, &modules).await;
+    for (index, permissions, warnings) in updates {
+        let place = index.index(modules.len());
+        let module = &mut modules[place];
+        assert!(store.replace_permissions(module.id, &permissions, &warnings).await.unwrap());
+        (module.permissions, module.warnings) = (permissions, warnings);
+        assert_eq!(store.all_modules().await.unwrap(), in_order(modules.clone()));
+    }
+}
+
 pub(crate) async fn executions_come_back(
     store: &dyn Store,
     modules: Vec<Module>,
@@ -375,7 +414,8 @@ pub(crate) async fn executions_are_listed(
     let records = belonging_to(&modules, records);
     record_all(store, &records).await;
     let (module_id, status, from, to) = narrowed;
-    let filter = ExecutionFilter { module_id: module_id.map(|index| index.get(&modules).id), status, from, to };
+    let filter =
+        ExecutionFilter { module_id: module_id.map(|index| index.get(&modules).id), visible: None, status, from, to };
     let found = |record: &&ExecutionRecord| {
         filter.module_id.is_none_or(|id| record.module_id == id)
             && status.is_none_or(|status| record.status == status)
@@ -508,14 +548,46 @@ pub(crate) async fn logs_are_narrowed_by_level_and_module(store: &dyn Store) {
     let second = PageRequest { page: 2, limit: 1 };
     let page = store.execution_logs(run.execution_id, None, Level::Debug, second).await.unwrap();
     assert_eq!(page, Some(Page { items: Vec::new(), total: 1 }));
-    assert_eq!(store.execution_logs(ExecutionId::generate(), None, Level::Debug, FIRST).await.unwrap(), None);
+    assert_eq!(
+        store.execution_logs(ExecutionId::starting(Timestamp::UNIX_EPOCH), None, Level::Debug, FIRST).await.unwrap(),
+        None
+    );
 }
 
-pub(crate) async fn the_first_key_is_stored_once(store: &dyn Store) {
-    let key = |prefix: &str, role| Key { prefix: prefix.to_owned(), hash: [7; 32], name: "admin".to_owned(), role };
-    let rivals = [key("000000000001", Role::Admin), key("000000000002", Role::Viewer)];
-    let results = futures_util::future::join_all(rivals.iter().map(|rival| store.insert_first_key(rival))).await;
-    let winners: Vec<_> = rivals.iter().zip(results).filter(|(_, won)| *won.as_ref().unwrap()).collect();
-    assert_eq!(winners.len(), 1);
-    assert_eq!(store.all_keys().await.unwrap(), [winners[0].0.clone()]);
+pub(crate) async fn executions_are_narrowed_to_what_is_visible(store: &dyn Store) {
+    let modules = [module("a", "1.0.0"), module("b", "1.0.0"), module("c", "1.0.0")];
+    insert_all(store, &modules).await;
+    let records: Vec<_> = modules.iter().map(|module| record(module, Status::Completed)).collect();
+    record_all(store, &records).await;
+    for (visible, module_id, expected) in [
+        (vec![], None, ""),
+        (vec![modules[1].id], None, "b"),
+        (vec![modules[0].id, modules[2].id], None, "ac"),
+        (vec![modules[0].id], Some(modules[0].id), "a"),
+        (vec![modules[0].id], Some(modules[1].id), ""),
+    ] {
+        let filter = ExecutionFilter { module_id, visible: Some(visible), ..ExecutionFilter::default() };
+        let page = store.list_executions(&filter, FIRST).await.unwrap();
+        let mut found: Vec<_> = page.items.iter().map(|record| record.module.as_str()).collect();
+        found.sort_unstable();
+        assert_eq!((found.concat().as_str(), page.total), (expected, expected.len() as u64));
+    }
+}
+
+pub(crate) async fn limits_are_replaced_and_nothing_else_is(store: &dyn Store) {
+    let mut modules = [module("a", "1.0.0"), module("b", "1.0.0")];
+    insert_all(store, &modules).await;
+    for limits in [Limits { fuel: Some(5), memory_bytes: None, timeout_ms: Some(u64::MAX >> 1) }, Limits::default()] {
+        assert!(store.replace_limits(modules[1].id, &limits).await.unwrap());
+        modules[1].limits = limits;
+        assert_eq!(store.all_modules().await.unwrap(), modules);
+    }
+}
+
+pub(crate) async fn what_is_gone_is_not_changed(store: &dyn Store) {
+    let gone = ModuleId::generate();
+    let permission = Permission { permission: PermissionKind::HttpRead, resource: "*".to_owned() };
+    assert!(!store.replace_permissions(gone, &[permission], &[]).await.unwrap());
+    assert!(!store.replace_limits(gone, &Limits::default()).await.unwrap());
+    assert_eq!(store.all_modules().await.unwrap(), []);
 }

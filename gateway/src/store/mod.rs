@@ -1,26 +1,37 @@
 //! The control plane's persistence, by use case.
 //!
-//! Owns rows: modules, executions and their logs, keys. Does not own bytes of
+//! Owns rows: modules, executions and their logs, keys, the audit. Does not own bytes of
 //! components (`blob`) nor what a module may be (`registry`). One file an
 //! aggregate a backend; SQL is visible there. Invariant: what a method returned
 //! `Ok` for survives `kill -9`.
 
 pub mod postgres;
 pub mod recorder;
+pub mod refusals;
 pub mod schema;
 pub mod shared;
 pub mod sqlite;
 
+mod audit;
+mod keys;
+mod retention;
+
 #[cfg(test)]
 pub(crate) mod contract;
+#[cfg(test)]
+mod contract_keys;
 mod version_key;
+
+pub use audit::{Audit, AuditFilter};
+pub use keys::{KeyDeleted, Keys};
+pub use retention::Retention;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::model::{ExecutionId, ExecutionRecord, Key, Level, Module, ModuleId, Status};
+use crate::model::{ExecutionId, ExecutionRecord, Level, Limits, Module, ModuleId, Permission, Status};
 
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -125,6 +136,16 @@ pub trait Modules: Send + Sync {
     /// Deletes a version with its permissions, executions and logs. Tells whether it was there,
     /// and whether another version still has the same digest.
     async fn delete_module(&self, id: ModuleId) -> Result<Option<DeletedModule>, Error>;
+    /// Replaces a version's permissions, and with them its warnings, which are about permissions too.
+    /// All or nothing; tells whether the version is there.
+    async fn replace_permissions(
+        &self,
+        id: ModuleId,
+        permissions: &[Permission],
+        warnings: &[String],
+    ) -> Result<bool, Error>;
+    /// Replaces a version's own limits; tells whether the version is there.
+    async fn replace_limits(&self, id: ModuleId, limits: &Limits) -> Result<bool, Error>;
     /// Whether any module has these bytes.
     async fn digest_in_use(&self, digest: crate::model::Digest) -> Result<bool, Error>;
 }
@@ -143,6 +164,8 @@ pub struct DeletedModule {
 pub struct ExecutionFilter {
     /// Of this version.
     pub module_id: Option<ModuleId>,
+    /// Of one of these versions: all that a restricted key sees. `None`: of any.
+    pub visible: Option<Vec<ModuleId>>,
     /// In this state.
     pub status: Option<Status>,
     /// Started at or after.
@@ -181,18 +204,9 @@ pub trait Executions: Send + Sync {
     ) -> Result<Option<Page<ExecutionRecord>>, Error>;
 }
 
-/// API keys.
-#[async_trait]
-pub trait Keys: Send + Sync {
-    /// Stores the first admin key unless there is a key already; tells whether it did.
-    async fn insert_first_key(&self, key: &Key) -> Result<bool, Error>;
-    /// Every key, for the snapshot.
-    async fn all_keys(&self) -> Result<Vec<Key>, Error>;
-}
-
 /// A whole backend.
 #[async_trait]
-pub trait Store: Modules + Executions + Keys {
+pub trait Store: Modules + Executions + Keys + Audit + Retention {
     /// A round trip, for readiness.
     async fn ping(&self) -> Result<(), Error>;
     /// Waits for what is being written and closes the files.

@@ -20,8 +20,9 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::alerts::{AlertListener, Alerts, SecurityAlert};
 use crate::error::Code;
-use crate::model::{ModuleName, PermissionKind, Status};
+use crate::model::{Digest, ModuleName, PermissionKind, Status};
 
 /// The content type of [`Metrics::encode`].
 pub const METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -60,15 +61,6 @@ const PERMISSIONS: [PermissionKind; 5] = [
     PermissionKind::DatabaseWrite,
     PermissionKind::SecretUse,
 ];
-
-/// What an operator should be woken for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum SecurityAlert {
-    /// Stored bytes did not have their digest.
-    Integrity,
-    /// A compiled artefact on disk did not have its HMAC.
-    Artifact,
-}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ModuleLabels {
@@ -110,6 +102,8 @@ struct Inner {
     requests: Box<[OnceLock<Counter>]>,
     integrity_alerts: Counter,
     artifact_alerts: Counter,
+    signature_alerts: Counter,
+    alerts: Alerts,
 }
 
 struct Families {
@@ -204,13 +198,16 @@ impl Metrics {
         let mut registry = Registry::with_prefix("sluice");
         families.register_executions(&mut registry);
         families.register_process(&mut registry);
-        let alerts = |kind| families.security_alerts.get_or_create_owned(&AlertLabels { kind });
+        let alerts =
+            |alert: SecurityAlert| families.security_alerts.get_or_create_owned(&AlertLabels { kind: alert.as_str() });
         Self(Arc::new(Inner {
             registry,
             modules: Mutex::default(),
             requests: (0..STATUSES).map(|_| OnceLock::new()).collect(),
-            integrity_alerts: alerts("integrity"),
-            artifact_alerts: alerts("artifact"),
+            integrity_alerts: alerts(SecurityAlert::Integrity),
+            artifact_alerts: alerts(SecurityAlert::Artifact),
+            signature_alerts: alerts(SecurityAlert::Signature),
+            alerts: Alerts::default(),
             families,
         }))
     }
@@ -295,12 +292,19 @@ impl Metrics {
         self.0.families.records_dropped.inc_by(count);
     }
 
-    /// An operator should look.
-    pub fn security_alert(&self, alert: SecurityAlert) {
+    /// An operator should look at the component with this digest: counts, and tells the listener.
+    pub fn security_alert(&self, alert: SecurityAlert, digest: Digest) {
         match alert {
             SecurityAlert::Integrity => self.0.integrity_alerts.inc(),
             SecurityAlert::Artifact => self.0.artifact_alerts.inc(),
+            SecurityAlert::Signature => self.0.signature_alerts.inc(),
         };
+        self.0.alerts.tell(alert, digest);
+    }
+
+    /// From now on `listener` is told of each alert; the first one stays.
+    pub fn on_security_alert(&self, listener: AlertListener) {
+        self.0.alerts.connect(listener);
     }
 }
 

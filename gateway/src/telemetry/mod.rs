@@ -4,10 +4,12 @@
 //! executions' own logs (`store`). Invariant: an unsampled request pays for
 //! counters and nothing else.
 
+mod alerts;
 mod logging;
 mod metrics;
 mod otlp;
 
+pub use alerts::{AlertListener, SecurityAlert};
 pub use logging::{Error, Guard, build, init};
-pub use metrics::{METRICS_CONTENT_TYPE, Metrics, ModuleMetrics, SecurityAlert};
+pub use metrics::{METRICS_CONTENT_TYPE, Metrics, ModuleMetrics};
 pub use otlp::{Sampled, Sampler};

@@ -1,8 +1,10 @@
 //! The command line over a real gateway, as an author lives with it.
 
+mod keys;
 mod life;
 mod local;
 mod refusals;
+mod signing;
 mod transfer;
 
 use std::path::{Path, PathBuf};

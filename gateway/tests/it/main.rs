@@ -10,14 +10,18 @@
 )]
 
 mod admission;
+mod audit;
 mod bad_components;
 mod bad_uploads;
 mod command_line;
+mod compile_bounds;
 mod crash;
 mod executions;
 mod host;
 mod invoke;
 mod isolation;
+mod keys;
+mod large_modules;
 mod limits;
 mod loading;
 mod log_lines;
@@ -25,11 +29,17 @@ mod metrics;
 mod migrate;
 mod modules;
 mod neighbours;
+mod object_store;
+mod openapi;
 mod outcomes;
+mod permissions;
 mod postgres;
 mod process;
+mod rate_limits;
 mod raw_http;
 mod restart;
+mod roles;
+mod signatures;
 mod structure;
 mod support;
 mod telemetry;

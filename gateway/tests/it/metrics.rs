@@ -176,7 +176,7 @@ async fn the_cache_counts_a_call_once_and_a_restart_finds_the_code_on_disk() {
     expect(&found, "sluice_module_cache_modules", &[], 1.0);
     expect(&found, "sluice_module_load_duration_seconds_count", &[], 1.0);
     expect(&found, "sluice_module_compile_duration_seconds_count", &[], 0.0);
-    for kind in ["integrity", "artifact"] {
+    for kind in ["integrity", "artifact", "signature"] {
         expect(&found, "sluice_security_alerts_total", &[("kind", kind)], 0.0);
     }
 }

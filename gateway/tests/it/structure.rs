@@ -38,6 +38,7 @@ const RULES: &[Rule] = &[
     Rule::Library("tokio_postgres", &["store", "config"]),
     Rule::Library("deadpool_postgres", &["store"]),
     Rule::Library("opendal", &["blob"]),
+    Rule::Library("ed25519_dalek", &["model"]),
     // Everywhere else an error has a type.
     Rule::Library("anyhow", &["main", "cli"]),
 ];
@@ -99,6 +100,7 @@ fn a_planted_edge_of_every_rule_is_found() {
         ("app.rs", "use tokio_postgres::Client;"),
         ("config/store.rs", "use deadpool_postgres::Pool;"),
         ("store/mod.rs", "use {std::fs, opendal};"),
+        ("cli/sign.rs", "use ed25519_dalek::SigningKey;"),
         ("runtime/mod.rs", "fn f() -> anyhow::Result<()> { Ok(()) }"),
         ("app.rs", "use anyhow::Context as _;"),
         ("runtime/mod.rs", "mod inner { use super::super::store; }"),

@@ -184,3 +184,57 @@ macro_rules! functions {
     };
 }
 pub(crate) use functions;
+
+/// What the standard library prints, the text of a panic above all, becomes lines of the execution's log.
+///
+/// These two take the place of the C library's, which bring streams, pollables and terminals into the component: twelve
+/// imports that every fresh instance pays for, and nobody reads.
+#[cfg(target_arch = "wasm32")]
+mod output {
+    use std::slice;
+
+    use super::bindings::sluice::step::log::{self, Level};
+
+    const STDOUT: i32 = 1;
+
+    /// `struct iovec` of POSIX.
+    #[repr(C)]
+    struct Piece {
+        start: *const u8,
+        length: usize,
+    }
+
+    impl Piece {
+        /// # Safety
+        /// The bytes must be there, and stay as they are.
+        unsafe fn bytes(&self) -> &[u8] {
+            // SAFETY: the caller's promise. No bytes at all may be nowhere, which no slice can be.
+            if self.length == 0 { &[] } else { unsafe { slice::from_raw_parts(self.start, self.length) } }
+        }
+    }
+
+    fn line(descriptor: i32, bytes: &[u8]) -> isize {
+        let level = if descriptor == STDOUT { Level::Info } else { Level::Error };
+        match String::from_utf8_lossy(bytes).trim() {
+            "" => {}
+            text => log::write(level, text, &[]),
+        }
+        bytes.len().cast_signed()
+    }
+
+    /// `write` of POSIX; whatever is written is taken.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn write(descriptor: i32, start: *const u8, length: usize) -> isize {
+        let piece = Piece { start, length };
+        // SAFETY: what POSIX asks of the caller.
+        line(descriptor, unsafe { piece.bytes() })
+    }
+
+    /// `writev` of POSIX; whatever is written is taken.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn writev(descriptor: i32, pieces: *const Piece, count: usize) -> isize {
+        // SAFETY: what POSIX asks of the caller.
+        let bytes = (0..count).map(|index| unsafe { (*pieces.add(index)).bytes() }).collect::<Vec<_>>().concat();
+        line(descriptor, &bytes)
+    }
+}

@@ -7,26 +7,66 @@ use serde_json::{Map, Value};
 
 use crate::api::query::shortened;
 use crate::error::{Code, FieldError};
-use crate::model::{Limits, Permission};
+use crate::model::{Limits, Permission, whole_number};
+use crate::registry::PERMISSIONS_MAX;
 
-/// Decodes a list of permissions; mistakes have paths below `/permissions`.
-pub(super) fn permissions(text: &str) -> Result<Vec<Permission>, Vec<FieldError>> {
-    let Value::Array(items) = parsed("permissions", text)? else {
-        return Err(vec![wrong_type("permissions", "is a list")]);
+/// Mistakes that are told one by one: an answer is not to be larger than the request.
+const MISTAKES_MAX: usize = 100;
+
+/// Where permissions or limits are written.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Place {
+    /// In a part of this name: paths are `part` and `/part/…`.
+    Part(&'static str),
+    /// They are the whole body: paths are empty and `/…`.
+    Body,
+}
+
+impl Place {
+    fn whole(self) -> &'static str {
+        match self {
+            Self::Part(name) => name,
+            Self::Body => "",
+        }
+    }
+
+    fn below(self, rest: impl std::fmt::Display) -> String {
+        match self {
+            Self::Part(name) => format!("/{name}/{rest}"),
+            Self::Body => format!("/{rest}"),
+        }
+    }
+}
+
+/// Decodes a list of permissions; each mistake has its path.
+pub(super) fn permissions(place: Place, text: &str) -> Result<Vec<Permission>, Vec<FieldError>> {
+    let Value::Array(items) = parsed(place, text)? else {
+        return Err(vec![wrong_type(place.whole(), "is a list")]);
     };
     let mut errors = Vec::new();
-    let permissions = items.into_iter().enumerate().filter_map(|(index, item)| {
-        permission(&format!("/permissions/{index}"), item).map_err(|found| errors.extend(found)).ok()
-    });
-    let permissions = permissions.collect();
-    if errors.is_empty() { Ok(permissions) } else { Err(errors) }
+    let mut permissions = Vec::with_capacity(items.len().min(PERMISSIONS_MAX));
+    for (index, item) in items.into_iter().enumerate() {
+        match permission(&place.below(index), item) {
+            Ok(permission) => permissions.push(permission),
+            Err(found) => errors.extend(found),
+        }
+        if errors.len() >= MISTAKES_MAX {
+            break;
+        }
+    }
+    none_or(errors, permissions)
+}
+
+fn none_or<T>(mut errors: Vec<FieldError>, value: T) -> Result<T, Vec<FieldError>> {
+    errors.truncate(MISTAKES_MAX);
+    if errors.is_empty() { Ok(value) } else { Err(errors) }
 }
 
 fn permission(path: &str, item: Value) -> Result<Permission, Vec<FieldError>> {
     let Value::Object(mut members) = item else {
         return Err(vec![wrong_type(path, "is an object with `permission` and `resource`")]);
     };
-    let mut errors = unknown_members(path, &members, &["permission", "resource"]);
+    let mut errors = unknown_members(|name| format!("{path}/{name}"), &members, &["permission", "resource"]);
     let kind = member(path, &mut members, "permission", |value| {
         let kinds = "is http:read, http:write, database:read, database:write or secret:use";
         serde_json::from_value(value).map_err(|_| kinds)
@@ -45,29 +85,29 @@ fn permission(path: &str, item: Value) -> Result<Permission, Vec<FieldError>> {
     }
 }
 
-/// Decodes limits; mistakes have paths below `/limits`.
-pub(super) fn limits(text: &str) -> Result<Limits, Vec<FieldError>> {
-    let Value::Object(members) = parsed("limits", text)? else {
-        return Err(vec![wrong_type("limits", "is an object")]);
+/// Decodes limits; each mistake has its path.
+pub(super) fn limits(place: Place, text: &str) -> Result<Limits, Vec<FieldError>> {
+    let Value::Object(members) = parsed(place, text)? else {
+        return Err(vec![wrong_type(place.whole(), "is an object")]);
     };
-    let mut errors = unknown_members("/limits", &members, &["fuel", "memory_bytes", "timeout_ms"]);
+    let mut errors = unknown_members(|name| place.below(name), &members, &["fuel", "memory_bytes", "timeout_ms"]);
     let mut limit = |name: &str| match members.get(name) {
         None | Some(Value::Null) => None,
         Some(value) => {
-            let number = value.as_u64();
+            let number = whole_number(value);
             if number.is_none() {
-                errors.push(wrong_type(&format!("/limits/{name}"), "is a whole number or null"));
+                errors.push(wrong_type(&place.below(name), "is a whole number or null"));
             }
             number
         }
     };
     let limits = Limits { fuel: limit("fuel"), memory_bytes: limit("memory_bytes"), timeout_ms: limit("timeout_ms") };
-    if errors.is_empty() { Ok(limits) } else { Err(errors) }
+    none_or(errors, limits)
 }
 
-fn parsed(part: &str, text: &str) -> Result<Value, Vec<FieldError>> {
+fn parsed(place: Place, text: &str) -> Result<Value, Vec<FieldError>> {
     serde_json::from_str(text)
-        .map_err(|error| vec![FieldError::new(part, "invalid-json", format!("is not JSON: {error}"))])
+        .map_err(|error| vec![FieldError::new(place.whole(), "invalid-json", format!("is not JSON: {error}"))])
 }
 
 fn member<T>(
@@ -83,15 +123,15 @@ fn member<T>(
     }
 }
 
-fn unknown_members(path: &str, members: &Map<String, Value>, known: &[&str]) -> Vec<FieldError> {
+fn unknown_members(path: impl Fn(String) -> String, members: &Map<String, Value>, known: &[&str]) -> Vec<FieldError> {
     let unknown = members.keys().filter(|name| !known.contains(&name.as_str()));
     let error = |name: &String| {
         // RFC 6901's escapes.
         let name = shortened(name).replace('~', "~0").replace('/', "~1");
         let message = format!("there is no such member; there are {}", known.join(", "));
-        FieldError::new(format!("{path}/{name}"), Code::UnknownField.as_str(), message)
+        FieldError::new(path(name), Code::UnknownField.as_str(), message)
     };
-    unknown.map(error).collect()
+    unknown.take(MISTAKES_MAX).map(error).collect()
 }
 
 fn wrong_type(path: &str, message: &str) -> FieldError {
@@ -103,6 +143,9 @@ mod tests {
     use super::*;
     use crate::model::PermissionKind;
 
+    const PART: Place = Place::Part("permissions");
+    const LIMITS: Place = Place::Part("limits");
+
     fn mistakes<T: std::fmt::Debug>(result: Result<T, Vec<FieldError>>) -> Vec<(String, String)> {
         result.unwrap_err().into_iter().map(|error| (error.path, error.code)).collect()
     }
@@ -113,11 +156,11 @@ mod tests {
 
     #[test]
     fn well_formed_permissions_and_limits_are_decoded() {
-        let decoded = permissions(r#"[{"permission": "http:read", "resource": "https://a/*"}]"#).unwrap();
+        let decoded = permissions(PART, r#"[{"permission": "http:read", "resource": "https://a/*"}]"#).unwrap();
         let expected = Permission { permission: PermissionKind::HttpRead, resource: "https://a/*".to_owned() };
         assert_eq!(decoded, [expected]);
-        assert_eq!(permissions("[]").unwrap(), []);
-        let decoded = limits(r#"{"fuel": 5, "timeout_ms": null}"#).unwrap();
+        assert_eq!(permissions(PART, "[]").unwrap(), []);
+        let decoded = limits(LIMITS, r#"{"fuel": 5, "timeout_ms": null}"#).unwrap();
         assert_eq!(decoded, Limits { fuel: Some(5), memory_bytes: None, timeout_ms: None });
     }
 
@@ -131,9 +174,9 @@ mod tests {
             pair("/permissions/2/a~1b", "unknown-field"),
             pair("/permissions/2/permission", "required"),
         ];
-        assert_eq!(mistakes(permissions(text)), expected);
-        assert_eq!(mistakes(permissions("{}")), [pair("permissions", "wrong-type")]);
-        assert_eq!(mistakes(permissions("[")), [pair("permissions", "invalid-json")]);
+        assert_eq!(mistakes(permissions(PART, text)), expected);
+        assert_eq!(mistakes(permissions(PART, "{}")), [pair("permissions", "wrong-type")]);
+        assert_eq!(mistakes(permissions(PART, "[")), [pair("permissions", "invalid-json")]);
     }
 
     #[test]
@@ -145,9 +188,27 @@ mod tests {
             pair("/limits/memory_bytes", "wrong-type"),
             pair("/limits/timeout_ms", "wrong-type"),
         ];
-        assert_eq!(mistakes(limits(text)), expected);
-        assert_eq!(mistakes(limits("[]")), [pair("limits", "wrong-type")]);
+        assert_eq!(mistakes(limits(LIMITS, text)), expected);
+        assert_eq!(mistakes(limits(LIMITS, "[]")), [pair("limits", "wrong-type")]);
         let deep = "[".repeat(100_000);
-        assert_eq!(mistakes(limits(&deep)), [pair("limits", "invalid-json")]);
+        assert_eq!(mistakes(limits(LIMITS, &deep)), [pair("limits", "invalid-json")]);
+    }
+
+    #[test]
+    fn mistakes_in_a_whole_body_have_paths_from_its_root() {
+        let text = r#"[{"permission": "http:read", "resource": 1}, 7]"#;
+        let expected = [pair("/0/resource", "wrong-type"), pair("/1", "wrong-type")];
+        assert_eq!(mistakes(permissions(Place::Body, text)), expected);
+        assert_eq!(mistakes(permissions(Place::Body, "{}")), [pair("", "wrong-type")]);
+        assert_eq!(mistakes(limits(Place::Body, r#"{"fuel": "1"}"#)), [pair("/fuel", "wrong-type")]);
+    }
+
+    #[test]
+    fn a_long_list_of_mistakes_makes_a_short_answer() {
+        let members = (0..1_000).map(|index| format!("\"{index}\":0")).collect::<Vec<_>>().join(",");
+        for text in [format!("[{}1]", "1,".repeat(100_000)), format!("[{{{members}}}]")] {
+            assert_eq!(mistakes(permissions(Place::Body, &text)).len(), MISTAKES_MAX);
+        }
+        assert_eq!(mistakes(limits(Place::Body, &format!("{{{members}}}"))).len(), MISTAKES_MAX);
     }
 }

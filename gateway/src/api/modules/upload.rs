@@ -2,9 +2,10 @@
 //!
 //! Owns the parts, their bounds and the report of all that is wrong with them.
 //! Does not own what the component may be (`registry`). Invariant: no more of a
-//! body is kept than the bounds of its parts.
+//! body is kept than the bounds of its parts, and no module in memory.
 
 use std::error::Error as StdError;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -12,18 +13,21 @@ use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest as _, Multipart, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use bytes::{Bytes, BytesMut};
 
-use super::{refused, settings};
+use super::refused;
+use super::settings::{self, Place};
 use crate::api::Services;
 use crate::api::answer::json;
+use crate::api::audit::{self, Trail};
 use crate::api::authorize::AsAdmin;
-use crate::api::query::shortened;
+use crate::api::openapi::{UploadForm, refusals};
+use crate::api::query::{Query, shortened};
+use crate::blob::{self, Spool, SpoolFolder};
 use crate::error::{Code, FieldError};
 use crate::http::Problem;
 use crate::http::body::{self, Bounds, Limited};
-use crate::model::{ModuleName, parse_version};
-use crate::registry::{Upload, Uploaded};
+use crate::model::{AuditEntry, Module, ModuleName, ParseSignatureError, SignatureValue, action, parse_version};
+use crate::registry::{Upload, Uploaded, UploadedSignature};
 
 /// All parts of text, which is what a body may have besides the module.
 const TEXT_BYTES_MAX: u64 = 1024 * 1024;
@@ -33,23 +37,60 @@ const PART_BYTES_MAX: usize = 64 * 1024;
 const PARTS_MAX: usize = 16;
 const NAME_CHARACTERS_MAX: usize = 63;
 const VERSION_CHARACTERS_MAX: usize = 128;
+/// As long as one may be configured.
+const KEY_ID_CHARACTERS_MAX: usize = 128;
 
 const PARTS: [&str; 8] = ["module", "name", "version", "description", "permissions", "limits", "signature", "key_id"];
 
-/// `POST /api/v1/wasm/modules`
+refusals! {
+    /// Of an upload.
+    Refusals = [
+        UnknownField, Unauthenticated, Forbidden, VersionExists, TooLarge, UnsupportedMediaType, InvalidModule,
+        InvalidSignature, SignatureRequired, UnknownKey, Overloaded,
+    ];
+}
+
+/// Upload a version
+///
+/// Needs the role `admin`. The same bytes again under the same name and version are no error; other bytes are.
+#[utoipa::path(
+    post, path = "/api/v1/wasm/modules", operation_id = "upload_module", tag = "modules",
+    request_body(content = UploadForm, content_type = "multipart/form-data"),
+    responses(
+        (status = 201, description = "It is stored now.", body = Module,
+         headers(("location", description = "Where it is.")),
+         links(
+             ("show" = (operation_id = "show_module", parameters(("module" = "$response.body#/id")))),
+             ("download" = (operation_id = "download_module", parameters(("module" = "$response.body#/id")))),
+             ("invoke" = (operation_id = "invoke", parameters(("module" = "$response.body#/id")))),
+             ("replace_permissions" = (operation_id = "replace_permissions", parameters(("module" = "$response.body#/id")))),
+             ("replace_limits" = (operation_id = "replace_limits", parameters(("module" = "$response.body#/id")))),
+             ("delete" = (operation_id = "delete_module", parameters(("module" = "$response.body#/id")))),
+             ("executions" = (operation_id = "list_executions", parameters(("module_id" = "$response.body#/id")))),
+         )),
+        (status = 200, description = "It was stored before.", body = Module),
+        Refusals,
+    )
+)]
 pub(in crate::api) async fn upload(
     State(services): State<Services>,
     AsAdmin(caller): AsAdmin,
+    trail: Trail,
     request: Request,
 ) -> Result<Response, Problem> {
+    Query::of(request.uri(), &[]).finish()?;
     let module_bytes_max = services.config.limits.module_bytes;
     let timeout = Duration::from_millis(services.config.server.body_timeout_ms);
     // Before a byte of the body is read, and until the module is stored.
     let _turn = services.transfers.upload().await?;
     let multipart = multipart(request, module_bytes_max, timeout).await?;
-    let form = Form::read(multipart, module_bytes_max).await?;
-    let upload = form.check(&caller.name).map_err(Problem::malformed)?;
-    let (status, module) = match services.registry.upload(upload).await.map_err(refused)? {
+    let form = Form::read(multipart, services.blobs.spools(), module_bytes_max).await?;
+    let upload = form.check(caller.name()).map_err(Problem::malformed)?;
+    let resource = format!("{}@{}", upload.name, upload.version);
+    let entry = trail.entry(&services, &caller, action::MODULE_UPLOAD, resource);
+    let registry = Arc::clone(&services.registry);
+    let work = async move { registry.upload(upload).await.map_err(refused) };
+    let (status, module) = match audit::change(&services, entry, work, audited).await? {
         Uploaded::Created(module) => (StatusCode::CREATED, module),
         Uploaded::Existed(module) => (StatusCode::OK, module),
     };
@@ -60,6 +101,16 @@ pub(in crate::api) async fn upload(
         response.headers_mut().insert(header::LOCATION, location);
     }
     Ok(response)
+}
+
+/// A module that was there already is no change.
+fn audited(uploaded: &Uploaded, entry: AuditEntry) -> Option<AuditEntry> {
+    match uploaded {
+        Uploaded::Created(module) => {
+            Some(entry.with("id", module.id.to_string()).with("sha256", module.sha256.to_string()))
+        }
+        Uploaded::Existed(_) => None,
+    }
 }
 
 async fn multipart(request: Request, module_bytes_max: u64, timeout: Duration) -> Result<Multipart, Problem> {
@@ -95,7 +146,7 @@ fn broken(error: &MultipartError) -> Problem {
 /// The parts as they came.
 #[derive(Debug, Default)]
 struct Form {
-    module: Option<Bytes>,
+    module: Option<Spool>,
     /// The other parts, by name.
     texts: Vec<(&'static str, String)>,
     /// Parts that were there, whole or not.
@@ -104,7 +155,7 @@ struct Form {
 }
 
 impl Form {
-    async fn read(mut multipart: Multipart, module_bytes_max: u64) -> Result<Self, Problem> {
+    async fn read(mut multipart: Multipart, spools: &SpoolFolder, module_bytes_max: u64) -> Result<Self, Problem> {
         let mut form = Self::default();
         let mut parts = 0;
         while let Some(field) = multipart.next_field().await.map_err(|error| broken(&error))? {
@@ -114,7 +165,7 @@ impl Form {
             }
             let Some(name) = form.admit(field.name().unwrap_or_default()) else { continue };
             if name == "module" {
-                form.module = Some(module(field, module_bytes_max).await?);
+                form.module = Some(module(field, spools, module_bytes_max).await?);
             } else {
                 match text(name, field).await? {
                     Ok(text) => form.texts.push((name, text)),
@@ -141,28 +192,33 @@ impl Form {
     }
 
     fn check(mut self, created_by: &str) -> Result<Upload, Vec<FieldError>> {
-        let bytes = self.module.take();
-        self.require("module", bytes.as_ref().map(Bytes::is_empty));
+        let component = self.module.take();
+        self.require("module", component.as_ref().map(|component| component.size_bytes() == 0));
         let name = self.required("name").and_then(|text| self.checked("name", name(&text)));
         let version = self.required("version").and_then(|text| self.checked("version", version(&text)));
         let description = self.text("description").unwrap_or_default();
-        let permissions = self.text("permissions").map(|text| settings::permissions(&text));
+        let permissions = self.text("permissions").map(|text| settings::permissions(Place::Part("permissions"), &text));
         let permissions = self.collected(permissions);
-        let limits = self.text("limits").map(|text| settings::limits(&text));
+        let limits = self.text("limits").map(|text| settings::limits(Place::Part("limits"), &text));
         let limits = self.collected(limits);
-        for part in ["signature", "key_id"] {
-            if self.text(part).is_some() {
-                let message = "this version does not check signatures yet, so it does not take any";
-                self.errors.push(FieldError::new(part, "not-supported", message));
-            }
-        }
-        match (bytes, name, version) {
-            (Some(bytes), Some(name), Some(version)) if self.errors.is_empty() => {
+        let signature = self.signature();
+        match (component, name, version) {
+            (Some(component), Some(name), Some(version)) if self.errors.is_empty() => {
                 let created_by = created_by.to_owned();
-                Ok(Upload { bytes, name, version, description, permissions, limits, created_by })
+                Ok(Upload { component, name, version, description, permissions, limits, signature, created_by })
             }
             _ => Err(self.errors),
         }
+    }
+
+    /// Both of its parts, or neither.
+    fn signature(&mut self) -> Option<UploadedSignature> {
+        if !self.seen.contains(&"signature") && !self.seen.contains(&"key_id") {
+            return None;
+        }
+        let value = self.required("signature").and_then(|text| self.checked("signature", signature(&text)));
+        let key_id = self.required("key_id").and_then(|text| self.checked("key_id", key_id(text)));
+        Some(UploadedSignature { value: value?, key_id: key_id? })
     }
 
     fn text(&mut self, part: &str) -> Option<String> {
@@ -221,16 +277,49 @@ fn version(text: &str) -> Result<semver::Version, (&'static str, String)> {
     parse_version(text).map_err(|message| ("invalid", message))
 }
 
-async fn module(mut field: Field<'_>, bytes_max: u64) -> Result<Bytes, Problem> {
-    let mut bytes = BytesMut::new();
-    while let Some(chunk) = field.chunk().await.map_err(|error| broken(&error))? {
-        if (bytes.len() + chunk.len()) as u64 > bytes_max {
-            let detail = format!("a module has at most {bytes_max} bytes");
-            return Err(Problem::new(Code::TooLarge, detail).limit(bytes_max));
+fn signature(text: &str) -> Result<SignatureValue, (&'static str, String)> {
+    text.parse().map_err(|error: ParseSignatureError| ("invalid", error.to_string()))
+}
+
+fn key_id(text: String) -> Result<String, (&'static str, String)> {
+    at_most(KEY_ID_CHARACTERS_MAX, &text)?;
+    Ok(text)
+}
+
+async fn module(mut field: Field<'_>, spools: &SpoolFolder, bytes_max: u64) -> Result<Spool, Problem> {
+    match spool(&mut field, spools, bytes_max).await {
+        Ok(component) => Ok(component),
+        Err(Unspooled::Refused(problem)) => Err(problem),
+        Err(Unspooled::Failed(error)) => {
+            // Nothing is wrong with the body, so its sender goes on and hears the answer only at the end.
+            while let Ok(Some(_)) = field.chunk().await {}
+            Err(Problem::internal(error))
         }
-        bytes.extend_from_slice(&chunk);
     }
-    Ok(bytes.freeze())
+}
+
+/// Why a module is not on disk.
+enum Unspooled {
+    Refused(Problem),
+    Failed(blob::Error),
+}
+
+impl From<blob::Error> for Unspooled {
+    fn from(error: blob::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+async fn spool(field: &mut Field<'_>, spools: &SpoolFolder, bytes_max: u64) -> Result<Spool, Unspooled> {
+    let mut writer = spools.create().await?;
+    while let Some(chunk) = field.chunk().await.map_err(|error| Unspooled::Refused(broken(&error)))? {
+        if writer.size_bytes().saturating_add(chunk.len() as u64) > bytes_max {
+            let detail = format!("a module has at most {bytes_max} bytes");
+            return Err(Unspooled::Refused(Problem::new(Code::TooLarge, detail).limit(bytes_max)));
+        }
+        writer = writer.write(&chunk).await?;
+    }
+    Ok(writer.finish().await?)
 }
 
 async fn text(part: &str, mut field: Field<'_>) -> Result<Result<String, FieldError>, Problem> {

@@ -24,7 +24,7 @@ use tracing::Instrument as _;
 use self::record::Running;
 use self::request::InvokeRequest;
 use super::auth::SharedKeys;
-use super::{Body, Problem, body};
+use super::{Body, Problem, body, media_type};
 use crate::blob;
 use crate::clock::Clock;
 use crate::error::{Code, FieldError};
@@ -109,18 +109,19 @@ async fn invoke(
     request: Request<Incoming>,
     trace: Option<Sampled>,
 ) -> Result<Response<Body>, Problem> {
-    let caller = plane.keys.load().authenticate(request.headers())?;
+    let caller = plane.keys.authenticate(request.headers())?;
     caller.require(Role::Invoker)?;
     let revision = plane
         .registry
         .snapshot()
         .resolve_text(module)
+        .filter(|revision| caller.sees_module(revision.module.name.as_str()))
         .cloned()
         .ok_or_else(|| Problem::new(Code::NotFound, format!("there is no module {}", shown(module))))?;
     let trace = trace.map(|trace| trace.about(&revision.module));
     let function = query::function(request.uri().query())?;
     require_function(&revision, &function)?;
-    query::require_json(request.headers())?;
+    media_type::require_json(request.headers())?;
     let respond_async = prefers_async(request.headers());
 
     let (body, room) = body::read_in(&plane.room, request.into_body(), plane.body).await.inspect_err(|error| {
@@ -134,6 +135,7 @@ async fn invoke(
         Problem::malformed(vec![FieldError::new(path, "out-of-range", above.to_string())])
     })?;
 
+    revision.verify().map_err(|refusal| Problem::new(refusal.code(), refusal.to_string()))?;
     let ready = plane
         .runtime
         .prepare(&revision.module, &function, trace.as_ref())
@@ -141,10 +143,12 @@ async fn invoke(
         .map_err(|error| refused(plane, &revision, error))?;
     // From here on the slots bound what is held.
     drop(room);
-    let execution_id = ExecutionId::generate();
+    let started_at = plane.clock.now();
+    let execution_id = ExecutionId::starting(started_at);
     let trace = trace.map(|trace| trace.execute(&function, execution_id));
     let call = Call {
         execution_id,
+        started_at,
         module: Arc::clone(&revision.module),
         metrics: revision.metrics.clone(),
         function,

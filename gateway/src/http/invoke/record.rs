@@ -41,7 +41,7 @@ impl Running {
             id: call.execution_id,
             module: Arc::clone(&call.module),
             function: call.function.clone(),
-            started_at: plane.clock.now(),
+            started_at: call.started_at,
             started: Instant::now(),
             shown: false,
             ended: false,
@@ -175,7 +175,7 @@ mod tests {
     async fn what_never_started_leaves_no_record_unless_it_was_seen_running() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sluice.db");
-        let store: SharedStore = Arc::new(SqliteStore::open(&path, Clock::system()).await.unwrap());
+        let store: SharedStore = Arc::new(SqliteStore::open(&path).await.unwrap());
         let module = Arc::new(module("orders", "1.0.0"));
         store.insert_module(&module).await.unwrap();
         let (recorder, service) = Recorder::new(recorder::Config::for_tests(), Arc::clone(&store), |_| {});
@@ -183,7 +183,7 @@ mod tests {
             recorder: recorder.clone(),
             metrics: Metrics::new().module(&module.name, &module.version),
             trace: None,
-            id: ExecutionId::generate(),
+            id: ExecutionId::starting(Timestamp::UNIX_EPOCH),
             module: Arc::clone(&module),
             function: "run".to_owned(),
             started_at: Clock::system().now(),

@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::error::{Code, FieldError};
-use crate::model::{JsonText, Limits};
+use crate::model::{JsonText, Limits, whole_number};
 
 /// Variables of one call, and their names and values together: what fits a
 /// process's environment on small systems.
@@ -251,8 +251,10 @@ fn read_limits(raw: &RawValue, mistakes: &mut Mistakes) -> Limits {
                 continue;
             }
         };
-        match serde_json::from_str::<Option<u64>>(value.get()) {
-            Ok(number) if number != Some(0) => *slot = number,
+        let value: serde_json::Value = serde_json::from_str(value.get()).unwrap_or_default();
+        match whole_number(&value) {
+            _ if value.is_null() => {}
+            Some(number) if number > 0 => *slot = Some(number),
             _ => mistakes.add(pointer("/limits", &name), "wrong-type", "a positive whole number is wanted"),
         }
     }

@@ -33,7 +33,7 @@ fn a_problem_has_the_members_of_the_contract() {
 
 #[test]
 fn members_that_do_not_always_apply_are_shown_where_they_do() {
-    let id = ExecutionId::generate();
+    let id = ExecutionId::starting(jiff::Timestamp::UNIX_EPOCH);
     let problem = Problem::new(Code::StepFailed, "the step failed")
         .errors(vec![FieldError::new("/sku", "required", "is missing")])
         .execution_id(id)

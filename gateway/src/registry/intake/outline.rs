@@ -6,6 +6,7 @@
 //! before it is validated, and nesting is a stack on the heap, never recursion.
 
 mod declarations;
+mod start;
 
 use wasmparser::types::Types;
 use wasmparser::{
@@ -14,6 +15,7 @@ use wasmparser::{
 };
 
 use self::declarations::Declarations;
+use self::start::Starts;
 use super::module_error;
 use crate::error::FieldError;
 
@@ -60,6 +62,8 @@ pub(super) struct Outline<'a> {
     pub(super) exports: Vec<ComponentExport<'a>>,
     /// Of all its core modules.
     pub(super) memories: Memories,
+    /// Core modules whose start function is over its budget.
+    pub(super) starts_over_budget: usize,
 }
 
 /// The memories that core modules define.
@@ -94,7 +98,13 @@ pub(super) fn read(bytes: &[u8]) -> Result<Outline<'_>, FieldError> {
     let Some(types) = types else {
         return Err(module_error("malformed", "the module ends too early"));
     };
-    Ok(Outline { types, imports: walk.imports, exports: walk.exports, memories: walk.memories })
+    Ok(Outline {
+        types,
+        imports: walk.imports,
+        exports: walk.exports,
+        memories: walk.memories,
+        starts_over_budget: walk.starts.over_budget,
+    })
 }
 
 /// Where the pass is, and what it has counted.
@@ -109,6 +119,7 @@ struct Walk<'a> {
     functions: usize,
     types: Declarations,
     memories: Memories,
+    starts: Starts,
     imports: Vec<ComponentImport<'a>>,
     exports: Vec<ComponentExport<'a>>,
 }
@@ -143,6 +154,7 @@ impl<'a> Walk<'a> {
             functions: 0,
             types: Declarations::default(),
             memories: Memories::default(),
+            starts: Starts::default(),
             imports: Vec::new(),
             exports: Vec::new(),
         }
@@ -215,7 +227,9 @@ impl<'a> Walk<'a> {
                     self.exports.push(export);
                 }
             }
+            Payload::StartSection { func, .. } => self.starts.declared(*func),
             Payload::End(_) => {
+                self.starts.module_ended();
                 self.levels.pop();
             }
             _ => {}
@@ -232,6 +246,7 @@ impl<'a> Walk<'a> {
         if locals > LOCALS_MAX {
             return Err(too_complex("locals in a function", locals, LOCALS_MAX));
         }
+        self.starts.body(function.index, body).map_err(|error| malformed(&error))?;
         let mut validator = function.into_validator(std::mem::take(&mut self.allocations));
         let mut deepest = 0;
         validate(&mut validator, body, &mut deepest).map_err(|error| invalid(&error))?;

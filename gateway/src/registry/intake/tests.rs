@@ -385,3 +385,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_start_function_over_its_budget_is_warned_of_and_a_short_one_is_not() {
+    let warned = |core: &str| {
+        let found = inspect(&with_core(core)).expect("a step");
+        found.warnings.iter().filter(|warning| warning.contains("start function")).count()
+    };
+    let nops = |count: usize| "nop ".repeat(count);
+    assert_eq!(warned(&format!("(func $f {}) (start $f)", nops(900))), 0);
+    assert_eq!(warned(&format!("(func $f {}) (start $f)", nops(1_100))), 1);
+    assert_eq!(warned("(func $f (loop (br 0))) (start $f)"), 1);
+    // The loop is in another function than the one that starts, or in one of another module.
+    assert_eq!(warned("(func $f) (func (loop (br 0))) (start $f)"), 0);
+    assert_eq!(warned("(func $f) (start $f)) (core module (func (loop (br 0)))"), 0);
+    assert_eq!(warned("(import \"a\" \"b\" (func $f)) (func (loop (br 0))) (start $f)"), 0);
+}

@@ -1,15 +1,15 @@
-use bytes::Bytes;
-
 use super::*;
+use crate::blob::Spool;
 
 fn upload() -> Upload {
     Upload {
-        bytes: Bytes::new(),
+        component: Spool::of(b"").expect("a spool"),
         name: "orders".parse().expect("a name"),
         version: semver::Version::new(1, 0, 0),
         description: String::new(),
         permissions: Vec::new(),
         limits: Limits::default(),
+        signature: None,
         created_by: "admin".to_owned(),
     }
 }

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use tokio::sync::Semaphore as Gate;
 
 use super::*;
+use crate::blob::Spool;
 use crate::model::{Limits, Permission, PermissionKind};
 use crate::registry::fixtures::{component, step_component};
 use crate::store::sqlite::SqliteStore;
@@ -22,7 +23,7 @@ struct Compiled {
 
 #[async_trait]
 impl Compiler for Compiled {
-    async fn compile(&self, digest: Digest, _component: Bytes) -> Result<(), CompileError> {
+    async fn compile(&self, digest: Digest, _component: blob::Spool) -> Result<(), CompileError> {
         if let Some(gate) = &self.gate {
             gate.acquire().await.expect("an open gate").forget();
         }
@@ -59,14 +60,15 @@ impl Fixture {
     async fn in_folder(folder: tempfile::TempDir, compiled: Compiled) -> Self {
         let config = config::Config::for_tests(folder.path().to_owned());
         let clock = clock::Clock::system();
-        let store = SqliteStore::open(&folder.path().join("sluice.db"), clock.clone()).await.expect("a store");
-        let blobs = blob::Blobs::open(&config.blobs).await.expect("a folder of blobs");
+        let store = SqliteStore::open(&folder.path().join("sluice.db")).await.expect("a store");
+        let blobs = blob::Blobs::open(&config.blobs, &config.data_dir, clock.clone()).await.expect("a folder of blobs");
         let (compiled, metrics) = (Arc::new(compiled), telemetry::Metrics::new());
         let registry = Registry::open(Parts {
             store: Arc::new(store),
             blobs: blobs.clone(),
             compiler: Arc::clone(&compiled) as Arc<dyn Compiler>,
             limits: config.limits,
+            trust: Trust::new(config.signatures, metrics.clone()),
             metrics: metrics.clone(),
             clock,
         })
@@ -110,14 +112,15 @@ impl Fixture {
     }
 }
 
-fn upload(name: &str, version: &str, bytes: Vec<u8>) -> Upload {
+fn upload(name: &str, version: &str, bytes: impl AsRef<[u8]>) -> Upload {
     Upload {
-        bytes: bytes.into(),
+        component: Spool::of(bytes.as_ref()).expect("a spool"),
         name: name.parse().expect("a name"),
         version: version.parse().expect("a version"),
         description: "a test's".to_owned(),
         permissions: Vec::new(),
         limits: Limits::default(),
+        signature: None,
         created_by: "admin".to_owned(),
     }
 }
@@ -135,14 +138,15 @@ async fn an_uploaded_module_is_found_and_downloaded_also_after_a_restart() {
     let limits = Limits { timeout_ms: Some(500), ..Limits::default() };
     let upload = Upload { permissions: permissions.clone(), limits, ..upload("orders", "1.0.0", bytes.clone()) };
     let Ok(Uploaded::Created(module)) = fixture.registry.upload(upload).await else { panic!("not created") };
-    assert_eq!((module.sha256, module.size_bytes), (Digest::of(&bytes), length(&bytes.clone().into())));
+    assert_eq!((module.sha256, module.size_bytes), (Digest::of(&bytes), bytes.len() as u64));
     assert_eq!((&module.functions, &module.permissions), (&vec!["run".to_owned()], &permissions));
 
     let fixture = fixture.restart().await;
     assert_eq!(fixture.find("orders"), Some(Arc::clone(&module)));
     let revision = fixture.registry.find(&"orders@^1".parse().expect("a reference")).expect("the version");
     let downloaded = fixture.registry.download(&revision.module).await.expect("the bytes");
-    assert_eq!((revision.limits.timeout_ms, downloaded), (500, Bytes::from(bytes)));
+    let downloaded = downloaded.map().expect("a map").to_vec();
+    assert_eq!((revision.limits.timeout_ms, downloaded), (500, bytes));
     fixture.expect_consistent().await;
 }
 
@@ -264,7 +268,7 @@ async fn an_upload_whose_caller_leaves_is_taken_in_all_the_same() {
 async fn bytes_that_a_crash_left_without_a_row_are_swept_at_the_next_start() {
     let fixture = Fixture::start().await;
     fixture.registry.upload(upload("orders", "1.0.0", step_component("a"))).await.expect("a module");
-    fixture.blobs.put(Bytes::from_static(b"left behind")).await.expect("a blob");
+    fixture.blobs.put(&Spool::of(b"left behind").expect("a spool")).await.expect("a blob");
     let fixture = fixture.restart().await;
     assert_eq!(fixture.expect_consistent().await.len(), 1);
 }
@@ -272,9 +276,10 @@ async fn bytes_that_a_crash_left_without_a_row_are_swept_at_the_next_start() {
 #[tokio::test]
 async fn bytes_are_kept_where_the_store_has_no_modules_at_all() {
     let fixture = Fixture::start().await;
-    let digest = fixture.blobs.put(Bytes::from_static(b"of another store")).await.expect("a blob");
+    let component = Spool::of(b"of another store").expect("a spool");
+    fixture.blobs.put(&component).await.expect("a blob");
     let fixture = fixture.restart().await;
-    assert_eq!(fixture.blobs.list().await.expect("the blobs"), [digest]);
+    assert_eq!(fixture.blobs.list().await.expect("the blobs"), [component.digest()]);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ fn revision(metrics: &Metrics, name: &str, version: &str) -> Arc<Revision> {
     Arc::new(Revision {
         limits: config::Limits::default().effective(),
         metrics: metrics.module(&name, &version),
+        trusted: Trusted::by(Trust::new(config::Signatures::default(), metrics.clone())),
         module: Arc::new(Module {
             id: ModuleId::generate(),
             name,

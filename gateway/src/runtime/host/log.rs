@@ -3,28 +3,20 @@
 //! Owns an execution's log lines and their bounds. Invariant: logging never fails
 //! a step; what doesn't fit is dropped and counted, before it is copied.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde_json::{Map, Value};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, WasmList, WasmStr};
 
-use super::tree;
+use super::fields::Fields;
 use crate::clock::Clock;
-use crate::model::{self, LogLine};
+use crate::model::{self, JsonObject, LogLine};
 use crate::runtime::state::State;
 
 /// What a line or a field costs on top of its text, so that empty ones are not free.
 const LINE_BYTES: u64 = 64;
 const FIELD_BYTES: u64 = 16;
-
-/// How deep a field's arrays and objects may nest: a reader of the record adds levels
-/// of its own, and must stay within its parser's recursion limit.
-const FIELD_DEPTH_MAX: usize = 64;
-
-/// A name that `serde_json`'s reader takes for its own: JSON in a string follows.
-const RESERVED_NAME: &str = "$serde_json::private::RawValue";
 
 /// How much is kept of the end of stdout and of stderr each: enough for the
 /// exception and the stack trace of a Python or JavaScript guest.
@@ -80,7 +72,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     )
 }
 
-type Line = (String, Map<String, Value>, u64);
+type Line = (String, JsonObject, u64);
 
 /// The line, unless it is over what is left; an error is a guest that points
 /// outside its memory or at what is not Unicode.
@@ -96,7 +88,7 @@ fn read_line(
         return Ok(None);
     }
     let message = text.into_owned();
-    let mut map = Map::with_capacity(fields.len());
+    let mut kept = Fields::with_capacity(fields.len());
     for index in 0..fields.len() {
         let Some(field) = fields.get(&mut *store, index) else { break };
         let (name, json) = field?;
@@ -105,28 +97,9 @@ fn read_line(
         if cost > room {
             return Ok(None);
         }
-        map.insert(name.into_owned(), field_value(&json));
+        kept.add(&name, &json);
     }
-    Ok(Some((message, map, cost)))
-}
-
-/// A field as JSON, or as a string where it is none or could not be read back.
-fn field_value(json: &str) -> Value {
-    tree::parse(json, usize::MAX)
-        .ok()
-        .filter(|value| is_readable(value, FIELD_DEPTH_MAX))
-        .unwrap_or_else(|| Value::from(json))
-}
-
-fn is_readable(value: &Value, levels: usize) -> bool {
-    match (value, levels.checked_sub(1)) {
-        (Value::Array(array), Some(levels)) => array.iter().all(|value| is_readable(value, levels)),
-        (Value::Object(object), Some(levels)) => {
-            object.iter().all(|(name, value)| name != RESERVED_NAME && is_readable(value, levels))
-        }
-        (Value::Array(_) | Value::Object(_), None) => false,
-        _ => true,
-    }
+    Ok(Some((message, kept.finish(), cost)))
 }
 
 /// Repeats a line in the gateway's own log, for whoever turned `sluice::guest` on.
@@ -183,7 +156,7 @@ impl Log {
         (self.lines.len() < self.lines_max && self.bytes_left >= LINE_BYTES).then_some(self.bytes_left)
     }
 
-    fn push(&mut self, level: model::Level, message: String, fields: Map<String, Value>, cost: u64) {
+    fn push(&mut self, level: model::Level, message: String, fields: JsonObject, cost: u64) {
         self.bytes_left = self.bytes_left.saturating_sub(cost);
         self.lines.push(LogLine { at: self.clock.now(), level, message, fields });
     }
@@ -199,7 +172,7 @@ impl Log {
             let (lines, dropped) = tail.into_lines();
             self.dropped += dropped;
             self.lines.extend(lines.into_iter().map(|message| {
-                let fields = Map::from_iter([("stream".to_owned(), Value::from(stream.as_str()))]);
+                let fields = JsonObject::of(&BTreeMap::from([("stream", stream.as_str())]));
                 LogLine { at, level, message, fields }
             }));
         }
@@ -299,21 +272,6 @@ mod tests {
         assert_eq!(messages, ["first", "thread panicked: no such order"]);
         assert!(lines.iter().all(|line| line.level == model::Level::Error));
         assert_eq!(dropped, 0);
-    }
-
-    #[test]
-    fn any_field_can_be_read_back_from_a_record() {
-        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-        let reserved = format!(r#"{{"a":1,"{RESERVED_NAME}":"no JSON"}}"#);
-        for json in [nested(FIELD_DEPTH_MAX), nested(FIELD_DEPTH_MAX + 1), nested(127), reserved] {
-            let fields = Map::from_iter([("field".to_owned(), field_value(&json))]);
-            let line = LogLine { at: Timestamp::UNIX_EPOCH, level: model::Level::Info, message: String::new(), fields };
-            let record = serde_json::to_string(&[[[&line]]]).unwrap();
-            let read: [[[LogLine; 1]; 1]; 1] = serde_json::from_str(&record).unwrap();
-            assert_eq!(read, [[[line]]]);
-        }
-        assert!(field_value(&nested(FIELD_DEPTH_MAX)).is_array());
-        assert_eq!(field_value(&nested(FIELD_DEPTH_MAX + 1)), nested(FIELD_DEPTH_MAX + 1));
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 mod call;
 pub(super) mod context;
 mod db;
+mod fields;
 mod http;
 pub(super) mod log;
 pub(super) mod outgoing;

@@ -4,7 +4,6 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::clock::Clock;
 use crate::model::{ExecutionId, Level, Module, Status};
 use crate::store::contract::{line, module, record};
 use crate::store::sqlite::SqliteStore;
@@ -22,7 +21,7 @@ struct Set {
 
 async fn set(config: Config) -> Set {
     let folder = TempDir::new().unwrap();
-    let store = Arc::new(SqliteStore::open(&folder.path().join("sluice.db"), Clock::system()).await.unwrap());
+    let store = Arc::new(SqliteStore::open(&folder.path().join("sluice.db")).await.unwrap());
     let module = module("a", "1.0.0");
     store.insert_module(&module).await.unwrap();
     let told = Arc::new(Mutex::new(Vec::new()));
@@ -124,7 +123,7 @@ async fn log_lines_are_bounded_in_bytes_and_silent_records_still_fit() {
     let mut long = record(&set.module, Status::Completed);
     long.lines = vec![line(Level::Info, &"x".repeat(6_000))];
     set.recorder.record(long.clone());
-    set.recorder.record(ExecutionRecord { execution_id: ExecutionId::generate(), ..long.clone() });
+    set.recorder.record(ExecutionRecord { execution_id: ExecutionId::starting(long.started_at), ..long.clone() });
     assert_eq!(set.recorder.dropped(), 1);
     set.recorder.record(record(&set.module, Status::Completed));
     assert_eq!(set.recorder.dropped(), 1);

@@ -10,34 +10,28 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use crate::model::{ExecutionId, ModuleId};
+use crate::model::{AuditId, ExecutionId, KeyId, ModuleId};
 
 /// A UUID as its 16 bytes.
 pub(super) struct Id<T>(pub(super) T);
 
-impl FromSql for Id<ModuleId> {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        uuid(value).map(|uuid| Self(ModuleId::from_uuid(uuid)))
-    }
+macro_rules! id_column {
+    ($($id:ident)*) => {$(
+        impl FromSql for Id<$id> {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                uuid(value).map(|uuid| Self($id::from_uuid(uuid)))
+            }
+        }
+
+        impl ToSql for Id<$id> {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                Ok(ToSqlOutput::Borrowed(ValueRef::Blob(self.0.as_uuid().as_bytes())))
+            }
+        }
+    )*};
 }
 
-impl FromSql for Id<ExecutionId> {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        uuid(value).map(|uuid| Self(ExecutionId::from_uuid(uuid)))
-    }
-}
-
-impl ToSql for Id<ModuleId> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(ValueRef::Blob(self.0.as_uuid().as_bytes())))
-    }
-}
-
-impl ToSql for Id<ExecutionId> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(ValueRef::Blob(self.0.as_uuid().as_bytes())))
-    }
-}
+id_column!(ModuleId ExecutionId KeyId AuditId);
 
 fn uuid(value: ValueRef<'_>) -> FromSqlResult<Uuid> {
     Uuid::from_slice(value.as_blob()?).map_err(FromSqlError::other)
@@ -107,3 +101,10 @@ where
 }
 
 pub(super) use crate::store::folded;
+
+/// The first microsecond that is not before `at`: bounds may be finer than what is stored.
+pub(super) fn ceiling_micros(at: Timestamp) -> i64 {
+    let micros = at.as_microsecond();
+    let is_later = Timestamp::from_microsecond(micros).is_ok_and(|floor| floor < at);
+    if is_later { micros.saturating_add(1) } else { micros }
+}

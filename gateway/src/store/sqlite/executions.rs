@@ -1,9 +1,9 @@
 //! Executions and their logs.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, ToSql, Transaction, named_params, params};
 
 use super::column::{Count, Id, Json, Micros, Word};
@@ -15,32 +15,30 @@ use crate::store::{Error, ExecutionFilter, Executions, Page, PageRequest};
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT e.id, e.module_id, m.name, m.version, e.function, e.status, e.started_at, e.duration_us, e.fuel,
+            "SELECT e.id, m.id, m.name, m.version, e.function, e.status, e.started_at, e.duration_us, e.fuel,
                     e.memory_bytes, e.error_code, e.error_message, e.error_origin, e.lines_dropped
-             FROM executions AS e JOIN modules AS m ON m.id = e.module_id ",
+             FROM executions AS e JOIN modules AS m ON m.number = e.module ",
             $rest
         )
     };
 }
 
+const MODULE: &str = "SELECT number FROM modules WHERE id = ?1";
+
 /// One row and no condition, so that it needs no statement journal: thousands of
-/// these a second. A module that is gone is told by its foreign key.
+/// these a second.
 const INSERT: &str = "\
-    INSERT INTO executions (id, module_id, function, status, started_at, duration_us, fuel, memory_bytes, error_code,
-                            error_message, error_origin, lines_dropped)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+    INSERT INTO executions (id, module, function, status, started_at, duration_us, fuel, memory_bytes, error_code,
+                            error_message, error_origin, lines_dropped, lines)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
     ON CONFLICT (id) DO NOTHING";
 
 /// For an execution that is there already. Changes nothing where it has ended.
 const END: &str = "\
     UPDATE executions SET
-        module_id = ?2, function = ?3, status = ?4, started_at = ?5, duration_us = ?6, fuel = ?7, memory_bytes = ?8,
-        error_code = ?9, error_message = ?10, error_origin = ?11, lines_dropped = ?12
+        module = ?2, function = ?3, status = ?4, started_at = ?5, duration_us = ?6, fuel = ?7, memory_bytes = ?8,
+        error_code = ?9, error_message = ?10, error_origin = ?11, lines_dropped = ?12, lines = ?13
     WHERE id = ?1 AND status = 'running'";
-
-const INSERT_LINES: &str = "INSERT INTO execution_logs (execution_id, lines) VALUES (?1, ?2)";
-
-const DELETE_LINES: &str = "DELETE FROM execution_logs WHERE execution_id = ?1";
 
 /// The second condition is that of the index on what has not completed.
 const END_RUNNING: &str = "\
@@ -49,17 +47,18 @@ const END_RUNNING: &str = "\
 
 const FIND: &str = select!("WHERE e.id = ?1");
 
-const FIND_LINES: &str = "SELECT lines FROM execution_logs WHERE execution_id = ?1";
+const FIND_LINES: &str = "SELECT lines FROM executions WHERE id = ?1";
 
 const COUNT: &str = "SELECT count(*) FROM executions AS e ";
 const LIST: &str = select!("");
-const LIST_END: &str = " ORDER BY e.started_at DESC, e.id DESC LIMIT :limit OFFSET :offset";
+const LIST_END: &str = " ORDER BY e.id DESC LIMIT :limit OFFSET :offset";
 
 #[async_trait]
 impl Executions for SqliteStore {
     async fn record_executions(&self, records: Arc<[ExecutionRecord]>) -> Result<(), Error> {
         self.write("storing executions", Durability::ProcessDeath, move |tx| {
-            records.iter().try_for_each(|one| record(tx, one))
+            let mut modules = HashMap::new();
+            records.iter().try_for_each(|one| record(tx, &mut modules, one))
         })
         .await
     }
@@ -109,28 +108,31 @@ impl Executions for SqliteStore {
     }
 }
 
-fn record(tx: &Transaction<'_>, record: &ExecutionRecord) -> rusqlite::Result<()> {
-    let stored = match store(tx, INSERT, record) {
-        Err(error) if is_foreign_key(&error) => return Ok(()),
-        stored => stored? > 0,
-    };
-    if !stored {
-        if store(tx, END, record)? == 0 {
-            return Ok(());
+/// Numbers of modules by their ids, for one transaction.
+type Modules = HashMap<ModuleId, Option<i64>>;
+
+fn record(tx: &Transaction<'_>, modules: &mut Modules, record: &ExecutionRecord) -> rusqlite::Result<()> {
+    let module = match modules.get(&record.module_id) {
+        Some(known) => *known,
+        None => {
+            let id = record.module_id;
+            let number = tx.prepare_cached(MODULE)?.query_row([Id(id)], |row| row.get(0)).optional()?;
+            *modules.entry(id).or_insert(number)
         }
-        tx.prepare_cached(DELETE_LINES)?.execute([Id(record.execution_id)])?;
-    }
-    if !record.lines.is_empty() {
-        tx.prepare_cached(INSERT_LINES)?.execute(params![Id(record.execution_id), Json(&record.lines)])?;
+    };
+    // The module was deleted meanwhile.
+    let Some(module) = module else { return Ok(()) };
+    if store(tx, INSERT, module, record)? == 0 {
+        store(tx, END, module, record)?;
     }
     Ok(())
 }
 
-fn store(tx: &Transaction<'_>, sql: &str, record: &ExecutionRecord) -> rusqlite::Result<usize> {
+fn store(tx: &Transaction<'_>, sql: &str, module: i64, record: &ExecutionRecord) -> rusqlite::Result<usize> {
     let error = record.error.as_ref();
     tx.prepare_cached(sql)?.execute(params![
         Id(record.execution_id),
-        Id(record.module_id),
+        module,
         record.function,
         record.status.as_str(),
         Micros(record.started_at),
@@ -141,11 +143,8 @@ fn store(tx: &Transaction<'_>, sql: &str, record: &ExecutionRecord) -> rusqlite:
         error.map(|error| error.message.as_str()),
         error.map(|error| error.origin.as_str()),
         Count(record.lines_dropped),
+        (!record.lines.is_empty()).then_some(Json(&record.lines)),
     ])
-}
-
-fn is_foreign_key(error: &rusqlite::Error) -> bool {
-    error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY)
 }
 
 fn find(tx: &Transaction<'_>, id: ExecutionId) -> rusqlite::Result<Option<ExecutionRecord>> {
@@ -153,14 +152,24 @@ fn find(tx: &Transaction<'_>, id: ExecutionId) -> rusqlite::Result<Option<Execut
 }
 
 fn lines(tx: &Transaction<'_>, id: ExecutionId) -> rusqlite::Result<Vec<LogLine>> {
-    let lines = tx.prepare_cached(FIND_LINES)?.query_row([Id(id)], |row| row.get::<_, Json<_>>(0)).optional()?;
-    Ok(lines.map_or_else(Vec::new, |json| json.0))
+    let lines =
+        tx.prepare_cached(FIND_LINES)?.query_row([Id(id)], |row| row.get::<_, Option<Json<_>>>(0)).optional()?;
+    Ok(lines.flatten().map_or_else(Vec::new, |json| json.0))
 }
 
 /// The condition for `filter`. Only what is asked for, so that an index serves it;
 /// what isn't is named all the same, since each name has to be bound.
 fn condition(filter: &ExecutionFilter) -> String {
-    let module_id = if filter.module_id.is_some() { "e.module_id = :module_id" } else { ":module_id IS NULL" };
+    let module_id = if filter.module_id.is_some() {
+        "e.module = (SELECT number FROM modules WHERE id = :module_id)"
+    } else {
+        ":module_id IS NULL"
+    };
+    let visible = if filter.visible.is_some() {
+        "e.module IN (SELECT number FROM modules WHERE id IN (SELECT unhex(value) FROM json_each(:visible)))"
+    } else {
+        ":visible IS NULL"
+    };
     let status = match filter.status {
         None => ":status IS NULL",
         Some(Status::Completed) => "e.status = :status",
@@ -169,38 +178,32 @@ fn condition(filter: &ExecutionFilter) -> String {
             "e.status = :status AND e.status <> 'completed'"
         }
     };
-    format!("WHERE {module_id} AND {status} AND e.started_at >= :from AND e.started_at < :to")
+    format!("WHERE {module_id} AND {visible} AND {status} AND e.id >= :from AND e.id < :to")
 }
 
 fn list(tx: &Transaction<'_>, filter: &ExecutionFilter, page: PageRequest) -> rusqlite::Result<Page<ExecutionRecord>> {
     let condition = condition(filter);
     let module_id = filter.module_id.map(Id);
+    let hex = |ids: &Vec<ModuleId>| Json(ids.iter().map(|id| id.as_uuid().simple().to_string()).collect::<Vec<_>>());
+    let visible = filter.visible.as_ref().map(hex);
     let status = filter.status.map(Status::as_str);
-    let from = filter.from.map_or(i64::MIN, ceiling_micros);
-    let to = filter.to.map_or(i64::MAX, ceiling_micros);
-    let total = tx
-        .prepare_cached(&format!("{COUNT}{condition}"))?
-        .query_row(named_params! {":module_id": module_id, ":status": status, ":from": from, ":to": to}, |row| {
-            row.get::<_, Count>(0)
-        })?;
+    let from = filter.from.map_or([0; 16], ExecutionId::first_bytes_from);
+    let to = filter.to.map_or([0xff; 16], ExecutionId::first_bytes_from);
+    let total = tx.prepare_cached(&format!("{COUNT}{condition}"))?.query_row(
+        named_params! {":module_id": module_id, ":visible": visible, ":status": status, ":from": from, ":to": to},
+        |row| row.get::<_, Count>(0),
+    )?;
     if page.offset() >= total.0 {
         // The database would walk over all rows to find that out.
         return Ok(Page { items: Vec::new(), total: total.0 });
     }
     let mut statement = tx.prepare_cached(&format!("{LIST}{condition}{LIST_END}"))?;
     let values: &[(&str, &dyn ToSql)] = named_params! {
-        ":module_id": module_id, ":status": status, ":from": from, ":to": to,
+        ":module_id": module_id, ":visible": visible, ":status": status, ":from": from, ":to": to,
         ":limit": page.limit, ":offset": Count(page.offset()),
     };
     let items = statement.query_map(values, record_of_row)?.collect::<Result<_, _>>()?;
     Ok(Page { items, total: total.0 })
-}
-
-/// The first microsecond that is not before `at`: bounds may be finer than what is stored.
-fn ceiling_micros(at: Timestamp) -> i64 {
-    let micros = at.as_microsecond();
-    let is_later = Timestamp::from_microsecond(micros).is_ok_and(|floor| floor < at);
-    if is_later { micros.saturating_add(1) } else { micros }
 }
 
 fn record_of_row(row: &Row<'_>) -> rusqlite::Result<ExecutionRecord> {
@@ -230,10 +233,11 @@ fn record_of_row(row: &Row<'_>) -> rusqlite::Result<ExecutionRecord> {
 /// Every statement that can be made here.
 #[cfg(test)]
 pub(super) fn statements() -> Vec<String> {
-    let mut all = [INSERT, END, INSERT_LINES, DELETE_LINES, END_RUNNING, FIND, FIND_LINES].map(str::to_owned).to_vec();
-    for module_id in [None, Some(ModuleId::generate())] {
+    let mut all = [MODULE, INSERT, END, END_RUNNING, FIND, FIND_LINES].map(str::to_owned).to_vec();
+    for (module_id, visible) in [(None, None), (Some(ModuleId::generate()), None), (None, Some(Vec::new()))] {
         for status in [None].into_iter().chain(Status::ALL.map(Some)) {
-            let condition = condition(&ExecutionFilter { module_id, status, ..ExecutionFilter::default() });
+            let visible = visible.clone();
+            let condition = condition(&ExecutionFilter { module_id, visible, status, ..ExecutionFilter::default() });
             all.push(format!("{COUNT}{condition}"));
             all.push(format!("{LIST}{condition}{LIST_END}"));
         }

@@ -4,12 +4,14 @@
 //! visible there. Invariant: one process uses a data folder at a time, and all
 //! that touches the file runs on blocking threads.
 
+mod audit;
 mod column;
 mod executions;
 mod keys;
 mod modules;
 mod open;
 mod pool;
+mod retention;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +23,6 @@ use self::open::DataLock;
 use self::pool::Pool;
 use super::schema::Migrated;
 use super::{Error, Store};
-use crate::clock::Clock;
 
 /// Lists and look-ups at once. They are short, and the data plane makes none.
 const READERS: u32 = 4;
@@ -38,7 +39,6 @@ pub struct SqliteStore {
     /// Readiness doesn't wait for lists.
     pings: Arc<Pool>,
     lock: DataLock,
-    clock: Clock,
 }
 
 /// Brings the schema of the database at `path` up to date, made where it is missing, and
@@ -88,7 +88,7 @@ impl SqliteStore {
     /// # Errors
     /// [`Error::Open`] with what an operator has to do: the folder can't be written,
     /// another process uses it, the file is no database, not ours, or of a newer version.
-    pub async fn open(path: &Path, clock: Clock) -> Result<Self, Error> {
+    pub async fn open(path: &Path) -> Result<Self, Error> {
         let open::Opened { path, writer: first, lock, .. } = opening(path, open::open).await?;
         let writer = Pool::new(1, {
             let path = path.clone();
@@ -101,7 +101,7 @@ impl SqliteStore {
             move || open::reader(&path)
         });
         let readers = Pool::new(READERS, move || open::reader(&path));
-        Ok(Self { writer: Arc::new(writer), readers: Arc::new(readers), pings: Arc::new(pings), lock, clock })
+        Ok(Self { writer: Arc::new(writer), readers: Arc::new(readers), pings: Arc::new(pings), lock })
     }
 
     /// Runs `task` in a transaction that sees one state of the database.

@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, Row, ToSql, Transaction, named_params, params}
 
 use super::column::{Count, Id, Json, Micros, Word, folded};
 use super::{Durability, SqliteStore};
-use crate::model::{Digest, Module, ModuleId};
+use crate::model::{Digest, Limits, Module, ModuleId, Permission};
 use crate::store::version_key::version_key;
 use crate::store::{DeletedModule, Error, Inserted, ModuleFilter, Modules, Page, PageRequest};
 
@@ -39,12 +39,18 @@ const ALL: &str = select!("ORDER BY m.name, m.version_key DESC");
 /// Executions of one transaction: other writes wait for a tenth of a second at most.
 const EXECUTIONS_DELETED_MAX: usize = 10_000;
 
-/// Logs go with them.
 const DELETE_EXECUTIONS: &str = "\
-    DELETE FROM executions WHERE id IN (SELECT id FROM executions WHERE module_id = ?1 LIMIT ?2)";
+    DELETE FROM executions WHERE id IN (
+        SELECT e.id FROM executions AS e JOIN modules AS m ON m.number = e.module WHERE m.id = ?1 LIMIT ?2)";
 
 /// Permissions, executions and logs go with it.
 const DELETE: &str = "DELETE FROM modules WHERE id = ?1 RETURNING sha256";
+
+const UPDATE_WARNINGS: &str = "UPDATE modules SET warnings = ?2 WHERE id = ?1";
+
+const DELETE_PERMISSIONS: &str = "DELETE FROM module_permissions WHERE module_id = ?1";
+
+const UPDATE_LIMITS: &str = "UPDATE modules SET limits = ?2 WHERE id = ?1";
 
 const DIGEST_IN_USE: &str = "SELECT EXISTS (SELECT 1 FROM modules WHERE sha256 = ?1)";
 
@@ -100,6 +106,32 @@ impl Modules for SqliteStore {
         .await
     }
 
+    async fn replace_permissions(
+        &self,
+        id: ModuleId,
+        permissions: &[Permission],
+        warnings: &[String],
+    ) -> Result<bool, Error> {
+        let (permissions, warnings) = (permissions.to_vec(), warnings.to_vec());
+        self.write("replacing permissions", Durability::PowerLoss, move |tx| {
+            if tx.prepare_cached(UPDATE_WARNINGS)?.execute(params![Id(id), Json(&warnings)])? == 0 {
+                return Ok(false);
+            }
+            tx.prepare_cached(DELETE_PERMISSIONS)?.execute([Id(id)])?;
+            insert_permissions(tx, id, &permissions)?;
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn replace_limits(&self, id: ModuleId, limits: &Limits) -> Result<bool, Error> {
+        let limits = *limits;
+        self.write("replacing limits", Durability::PowerLoss, move |tx| {
+            Ok(tx.prepare_cached(UPDATE_LIMITS)?.execute(params![Id(id), Json(&limits)])? > 0)
+        })
+        .await
+    }
+
     async fn digest_in_use(&self, digest: Digest) -> Result<bool, Error> {
         self.read("looking for a digest", move |tx| {
             tx.prepare_cached(DIGEST_IN_USE)?.query_row([digest.as_bytes()], |row| row.get(0))
@@ -122,14 +154,18 @@ fn insert(tx: &Transaction<'_>, module: &Module, key: &[u8]) -> rusqlite::Result
         Json(&module.functions),
         Json(&module.imports),
         Json(&module.limits),
-        module.signature.as_ref().map(Json),
+        module.signature.as_ref().map(|signature| Json(signature.stored())),
         Json(&module.warnings),
         Micros(module.created_at),
         module.created_by,
     ])?;
+    insert_permissions(tx, module.id, &module.permissions)
+}
+
+fn insert_permissions(tx: &Transaction<'_>, id: ModuleId, permissions: &[Permission]) -> rusqlite::Result<()> {
     let mut statement = tx.prepare_cached(INSERT_PERMISSION)?;
-    for (position, permission) in (0_i64..).zip(&module.permissions) {
-        statement.execute(params![Id(module.id), position, permission.permission.as_str(), permission.resource])?;
+    for (position, permission) in (0_i64..).zip(permissions) {
+        statement.execute(params![Id(id), position, permission.permission.as_str(), permission.resource])?;
     }
     Ok(())
 }
@@ -186,9 +222,9 @@ fn module_of_row(row: &Row<'_>) -> rusqlite::Result<Module> {
 /// Every statement that can be made here.
 #[cfg(test)]
 pub(super) fn statements() -> Vec<String> {
-    let mut all = [FIND_VERSION, INSERT, INSERT_PERMISSION, ALL, DELETE_EXECUTIONS, DELETE, DIGEST_IN_USE]
-        .map(str::to_owned)
-        .to_vec();
+    let fixed = [FIND_VERSION, INSERT, INSERT_PERMISSION, ALL, DELETE_EXECUTIONS, DELETE, DIGEST_IN_USE];
+    let updates = [UPDATE_WARNINGS, DELETE_PERMISSIONS, UPDATE_LIMITS];
+    let mut all: Vec<String> = fixed.into_iter().chain(updates).map(str::to_owned).collect();
     for bits in 0..8 {
         let condition = condition(&ModuleFilter {
             query: (bits & 1 != 0).then(String::new),

@@ -188,6 +188,11 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<Migrated, Error> 
     })
 }
 
+#[cfg(test)]
+pub(super) fn migrate_to(connection: &mut Connection, version: i32) {
+    embedded::migrations::runner().set_target(refinery::Target::Version(version)).run(connection).unwrap();
+}
+
 fn explain(path: &Path, error: rusqlite::Error) -> Error {
     let shown = path.display();
     let reason = match error.sqlite_error_code() {

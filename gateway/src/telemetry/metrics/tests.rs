@@ -96,7 +96,10 @@ fn what_happens_in_the_process_is_counted() {
     metrics.compiled(0.25);
     metrics.loaded(0.5);
     metrics.records_dropped(5);
-    metrics.security_alert(SecurityAlert::Artifact);
+    let (tell, told) = std::sync::mpsc::channel();
+    metrics.on_security_alert(Box::new(move |alert, digest| tell.send((alert, digest)).unwrap()));
+    metrics.security_alert(SecurityAlert::Artifact, crate::model::Digest::of(b"a"));
+    assert_eq!(told.try_recv().unwrap(), (SecurityAlert::Artifact, crate::model::Digest::of(b"a")));
     for (name, labels, expected) in [
         ("sluice_http_requests_total", &[("status", "200")][..], 2.0),
         ("sluice_http_requests_total", &[("status", "503")], 1.0),

@@ -12,7 +12,10 @@ async fn run(folder: &std::path::Path, arguments: &[&str]) -> Ran {
 async fn help_lists_every_command_and_each_has_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let help = run(folder.path(), &["--help"]).await.done().stdout;
-    for name in ["serve", "init", "build", "upload", "list", "show", "download", "delete", "invoke", "logs", "config"] {
+    for name in [
+        "serve", "init", "build", "upload", "list", "show", "download", "delete", "invoke", "logs", "keygen", "sign",
+        "config",
+    ] {
         assert!(help.lines().any(|line| line.trim_start().starts_with(&format!("{name} "))), "no {name} in {help}");
         let own = run(folder.path(), &[name, "--help"]).await.done().stdout;
         assert!(own.contains("Usage: sluice"), "{own}");

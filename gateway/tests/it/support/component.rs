@@ -94,3 +94,21 @@ pub fn echo_with(items: &str) -> Vec<u8> {
 pub fn parse(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
+
+/// The same component with a section of `bytes` that means nothing.
+pub fn padded(mut component: Vec<u8>, bytes: usize) -> Vec<u8> {
+    const NAME: &[u8] = b"\x03pad";
+    component.push(0);
+    let mut left = NAME.len() + bytes;
+    loop {
+        let seven = u8::try_from(left & 0x7f).unwrap();
+        left >>= 7;
+        component.push(if left == 0 { seven } else { seven | 0x80 });
+        if left == 0 {
+            break;
+        }
+    }
+    component.extend_from_slice(NAME);
+    component.resize(component.len() + bytes, 7);
+    component
+}

@@ -9,6 +9,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use sluice::app::{App, Stopped};
 use sluice::config::Config;
+use sluice::runtime::CompileIn;
 
 use super::Files;
 
@@ -23,6 +24,11 @@ pub fn guest(name: &str) -> Vec<u8> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/guests");
     let path = folder.join(format!("{name}.wasm"));
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask guests`", path.display()))
+}
+
+/// The program of this build, for gateways that a test starts by itself.
+pub fn compile_in() -> CompileIn {
+    CompileIn::Child { program: env!("CARGO_BIN_EXE_sluice").into() }
 }
 
 /// A gateway that serves in this process.
@@ -50,7 +56,16 @@ impl TestGateway {
     pub async fn start_in(folder: Arc<tempfile::TempDir>, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::for_tests(folder.path().to_owned());
         change(&mut config);
-        let app = App::start(config).await.unwrap();
+        Self::start_of(folder, config, env!("CARGO_BIN_EXE_sluice").into()).await
+    }
+
+    /// On a folder, with another program than `sluice` to compile with.
+    pub async fn start_with_compiler(folder: &Arc<tempfile::TempDir>, program: PathBuf) -> Self {
+        Self::start_of(Arc::clone(folder), Config::for_tests(folder.path().to_owned()), program).await
+    }
+
+    async fn start_of(folder: Arc<tempfile::TempDir>, config: Config, program: PathBuf) -> Self {
+        let app = App::start(config, CompileIn::Child { program }).await.unwrap();
         let key = std::fs::read_to_string(folder.path().join("admin.key")).unwrap().trim().to_owned();
         let base = format!("http://{}", app.address());
         Self { app: Some(app), folder, base, key, client: client() }
@@ -61,7 +76,7 @@ impl TestGateway {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let mut config = Config::for_tests(folder.path().to_owned());
         change(&mut config);
-        let app = App::start(config).await.unwrap();
+        let app = App::start(config, compile_in()).await.unwrap();
         let base = format!("http://{}", app.address());
         Self { app: Some(app), folder, base, key: self.key.clone(), client: client() }
     }

@@ -3,14 +3,16 @@
 pub mod component;
 pub mod files;
 pub mod gateway;
+pub mod keys;
 pub mod openmetrics;
 pub mod otlp_receiver;
 pub mod postgres;
 pub mod process;
 pub mod property;
 pub mod raw;
+pub mod s3;
 
 pub use files::Files;
-pub use gateway::{Answer, TestGateway, guest};
+pub use gateway::{Answer, TestGateway, compile_in, guest};
 pub use process::Process;
 pub use raw::Raw;

@@ -75,10 +75,30 @@ impl Process {
         Self { child, lines, said, gateway }
     }
 
+    /// Its id.
+    pub fn id(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         let id = Pid::from_raw(i32::try_from(self.child.id().unwrap()).unwrap()).unwrap();
         kill_process(id, signal).unwrap();
+    }
+
+    /// The most memory that it had at once so far, of all kinds that are resident.
+    pub fn memory_peak_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// What it has open; a file without a name ends in `(deleted)`.
+    pub fn open_files(&self) -> Vec<String> {
+        let descriptors = std::fs::read_dir(format!("/proc/{}/fd", self.child.id().unwrap())).unwrap();
+        // One may be closed while they are listed.
+        let links = descriptors.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+        links.map(|link| link.to_string_lossy().into_owned()).collect()
     }
 
     /// Waits for its end.

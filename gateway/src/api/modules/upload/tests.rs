@@ -1,4 +1,6 @@
 use super::*;
+use crate::clock::Clock;
+use crate::config::Blobs;
 use crate::model::Limits;
 
 const MODULE_BYTES_MAX: u64 = 100_000;
@@ -25,7 +27,11 @@ fn request(content_type: &str, body: impl Into<Body>) -> Request {
 
 async fn read(body: impl Into<Body>) -> Result<Form, Problem> {
     let multipart = multipart(request("multipart/form-data; boundary=X", body), MODULE_BYTES_MAX, TIMEOUT).await?;
-    Form::read(multipart, MODULE_BYTES_MAX).await
+    // Spooled files have no names, so the folder may go before them.
+    let folder = tempfile::tempdir().unwrap();
+    let config = Blobs::Folder { path: folder.path().join("blobs") };
+    let blobs = blob::Blobs::open(&config, folder.path(), Clock::system()).await.unwrap();
+    Form::read(multipart, blobs.spools(), MODULE_BYTES_MAX).await
 }
 
 async fn checked(parts: &[Vec<u8>]) -> Result<Upload, Vec<(String, String)>> {
@@ -48,7 +54,7 @@ fn pair(path: &str, code: &str) -> (String, String) {
 #[tokio::test]
 async fn the_required_parts_are_enough() {
     let upload = checked(&whole()).await.unwrap();
-    assert_eq!((&upload.bytes[..], upload.name.as_str()), (&b"\0asm"[..], "rules"));
+    assert_eq!((&upload.component.map().unwrap()[..], upload.name.as_str()), (&b"\0asm"[..], "rules"));
     assert_eq!((upload.version, upload.created_by.as_str()), (semver::Version::new(1, 2, 0), "admin"));
     assert_eq!((upload.description.as_str(), upload.limits), ("", Limits::default()));
     assert!(upload.permissions.is_empty());
@@ -65,7 +71,7 @@ async fn all_parts_are_read_in_any_order() {
         part("module", vec![b'\n'; 99_999]),
     ];
     let upload = checked(&parts).await.unwrap();
-    assert_eq!((upload.limits.fuel, upload.permissions.len(), upload.bytes.len()), (Some(7), 1, 99_999));
+    assert_eq!((upload.limits.fuel, upload.permissions.len(), upload.component.size_bytes()), (Some(7), 1, 99_999));
     assert_eq!(upload.description, "Prüft Bestellungen");
 }
 
@@ -79,15 +85,27 @@ async fn every_part_that_is_missing_or_empty_is_named() {
 }
 
 #[tokio::test]
-async fn unknown_duplicate_and_unsupported_parts_are_named() {
-    let extra = [part("colour", "red"), part("name", "other"), part("signature", "AAAA"), part("key_id", "k")];
-    let expected = [
-        pair("colour", "unknown-field"),
-        pair("name", "duplicate"),
-        pair("signature", "not-supported"),
-        pair("key_id", "not-supported"),
-    ];
+async fn unknown_and_duplicate_parts_are_named() {
+    let extra = [part("colour", "red"), part("name", "other")];
+    let expected = [pair("colour", "unknown-field"), pair("name", "duplicate")];
     assert_eq!(mistakes(&extra).await, expected);
+}
+
+#[tokio::test]
+async fn a_signature_has_both_of_its_parts_and_its_bytes() {
+    let value = SignatureValue::from_bytes([7; 64]);
+    let parts = [whole(), vec![part("signature", format!("{value}\n")), part("key_id", "k")]].concat();
+    let signature = checked(&parts).await.unwrap().signature.unwrap();
+    assert_eq!(signature, UploadedSignature { key_id: "k".to_owned(), value });
+    assert_eq!(checked(&whole()).await.unwrap().signature, None);
+
+    let value = part("signature", value.to_string());
+    assert_eq!(mistakes(&[part("signature", "AAAA"), part("key_id", "k")]).await, [pair("signature", "invalid")]);
+    assert_eq!(mistakes(&[part("signature", ""), part("key_id", "k")]).await, [pair("signature", "empty")]);
+    assert_eq!(mistakes(&[part("key_id", "k")]).await, [pair("signature", "required")]);
+    assert_eq!(mistakes(std::slice::from_ref(&value)).await, [pair("key_id", "required")]);
+    let long = part("key_id", "k".repeat(129));
+    assert_eq!(mistakes(&[value, long]).await, [pair("key_id", "too-long")]);
 }
 
 #[tokio::test]

@@ -1,0 +1,130 @@
+//! `/api/v1/audit`: who changed what, and who was refused; and how changes get there.
+//!
+//! Owns the form of a row about a change of the control plane. Does not own rows
+//! (`store`) nor refusals at the door (`http::service`). Invariant: a change that
+//! was begun is audited when it is done, whether or not its caller is still there.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, Uri};
+use axum::response::Response;
+use tracing::Instrument as _;
+
+use super::Services;
+use super::answer::{Listing, json};
+use super::authorize::AsAdmin;
+use super::executions::time;
+use super::query::Query;
+use crate::error::Code;
+use crate::http::auth::Caller;
+use crate::http::{Peer, Problem, RequestId};
+use crate::model::AuditEntry;
+use crate::store::{AuditFilter, PageRequest};
+
+/// More than any name has.
+const WORD_CHARACTERS_MAX: usize = 200;
+
+/// Where a request came from, for its row.
+#[derive(Debug, Clone)]
+pub(super) struct Trail {
+    request_id: Option<String>,
+    address: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Trail {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self {
+            request_id: parts.extensions.get::<RequestId>().map(|id| id.as_str().to_owned()),
+            address: parts.extensions.get::<Peer>().map(ToString::to_string),
+        })
+    }
+}
+
+impl Trail {
+    /// The row of what `caller` does to `resource` with this request.
+    pub(super) fn entry(
+        self,
+        services: &Services,
+        caller: &Caller,
+        action: &'static str,
+        resource: impl Into<String>,
+    ) -> AuditEntry {
+        AuditEntry {
+            actor: Some(caller.name().to_string()),
+            request_id: self.request_id,
+            address: self.address,
+            ..AuditEntry::by_gateway(services.clock.now(), action, resource)
+        }
+    }
+}
+
+/// Runs `work` to its end even when the caller leaves, and audits it with `entry`: when it
+/// was done and `tell` makes a row of it (`None` where nothing was changed after all), and
+/// when it was refused for its signature.
+pub(super) async fn change<T: Send + 'static>(
+    services: &Services,
+    entry: AuditEntry,
+    work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+    tell: impl FnOnce(&T, AuditEntry) -> Option<AuditEntry> + Send + 'static,
+) -> Result<T, Problem> {
+    let store = Arc::clone(&services.store);
+    to_the_end(async move {
+        let result = work.await;
+        let entry = match &result {
+            Ok(done) => tell(done, entry),
+            Err(problem) if is_about_signatures(problem.code()) => {
+                Some(entry.refused().with("code", problem.code().as_str()))
+            }
+            Err(_) => None,
+        };
+        if let Some(entry) = entry
+            && let Err(error) = store.append_audit([entry.clone()].into()).await
+        {
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::error!(action = %entry.action, resource = entry.resource, error, "a change is missing in the audit");
+        }
+        result
+    })
+    .await
+}
+
+fn is_about_signatures(code: Code) -> bool {
+    matches!(code, Code::InvalidSignature | Code::SignatureRequired | Code::UnknownKey)
+}
+
+/// Runs `work` to its end even when the caller leaves.
+pub(super) async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    // An error is a panic, which is a defect of ours, or the end of the process.
+    tokio::spawn(work.in_current_span()).await.unwrap_or_else(|error| Err(Problem::internal(error)))
+}
+
+/// `GET /api/v1/audit`
+pub(super) async fn list(State(services): State<Services>, _: AsAdmin, uri: Uri) -> Result<Response, Problem> {
+    let (filter, page) = list_query(&uri)?;
+    let found = services.store.list_audit(&filter, page).await.map_err(Problem::internal)?;
+    Ok(json(StatusCode::OK, &Listing::new(page, found, |entry| entry)))
+}
+
+fn list_query(uri: &Uri) -> Result<(AuditFilter, PageRequest), Problem> {
+    let mut query = Query::of(uri, &["actor", "action", "from", "to", "page", "limit"]);
+    let word = |text: &str| match text.chars().count() {
+        ..=WORD_CHARACTERS_MAX => Ok(text.to_owned()),
+        _ => Err(format!("has at most {WORD_CHARACTERS_MAX} characters")),
+    };
+    let filter = AuditFilter {
+        actor: query.take("actor", word),
+        action: query.take("action", word),
+        from: query.take("from", time),
+        to: query.take("to", time),
+    };
+    let page = query.page();
+    query.finish()?;
+    Ok((filter, page))
+}

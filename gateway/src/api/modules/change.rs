@@ -1,0 +1,106 @@
+//! `PUT` of a version's permissions and limits.
+//!
+//! Owns the bodies and their bounds. Does not own what they may say (`registry`).
+//! Invariant: a body is taken whole or refused with all its mistakes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use utoipa::ToSchema;
+
+use super::settings::{self, Place};
+use super::{Reference, refused};
+use crate::api::Services;
+use crate::api::answer::json;
+use crate::api::audit::{self, Trail};
+use crate::api::authorize::AsAdmin;
+use crate::api::openapi::{LimitsAsked, refusals};
+use crate::api::query::Query;
+use crate::error::Code;
+use crate::http::body::{self, Bounds};
+use crate::http::{Problem, media_type};
+use crate::model::{AuditEntry, Limits, Module, Permission, action};
+
+/// As many permissions as there may be, with resources of the longest in ASCII, and twice that for the rest.
+const PERMISSIONS_BYTES_MAX: u64 = 1024 * 1024;
+/// Three numbers and any amount of white space, as for an invocation.
+const LIMITS_BYTES_MAX: u64 = 4 * 1024;
+
+refusals! {
+    /// Of a change.
+    Refusals = [UnknownField, Unauthenticated, Forbidden, NotFound, TooLarge, UnsupportedMediaType];
+}
+
+/// Replace a version's permissions
+///
+/// Needs the role `admin`. All or nothing; executions that run keep what they started with. Up to 200, in 1 MiB.
+#[utoipa::path(
+    put, path = "/api/v1/wasm/modules/{module}/permissions", operation_id = "replace_permissions", tag = "modules",
+    params(("module" = String, Path, description = "An id, `name`, `name@1.2.3` or `name@^1.2`.", example = "order-rules")),
+    request_body = inline(Permissions),
+    responses((status = 200, description = "The permissions as they are now.", body = Vec<Permission>), Refusals)
+)]
+pub(in crate::api) async fn replace_permissions(
+    State(services): State<Services>,
+    AsAdmin(caller): AsAdmin,
+    trail: Trail,
+    Reference(reference): Reference,
+    request: Request,
+) -> Result<Response, Problem> {
+    let text = text(&services, request, PERMISSIONS_BYTES_MAX).await?;
+    let permissions = settings::permissions(Place::Body, &text).map_err(Problem::malformed)?;
+    let entry = trail.entry(&services, &caller, action::MODULE_PERMISSIONS, reference.to_string());
+    let registry = Arc::clone(&services.registry);
+    let work = async move { registry.replace_permissions(&reference, permissions).await.map_err(refused) };
+    let module = audit::change(&services, entry, work, |module, entry| Some(audited(module, entry))).await?;
+    Ok(json(StatusCode::OK, &module.permissions))
+}
+
+/// Replace a version's own limits
+///
+/// Needs the role `admin`. They are below the operator's; a limit that is not given is none. Executions that run keep what
+/// they started with.
+#[utoipa::path(
+    put, path = "/api/v1/wasm/modules/{module}/limits", operation_id = "replace_limits", tag = "modules",
+    params(("module" = String, Path, description = "An id, `name`, `name@1.2.3` or `name@^1.2`.", example = "order-rules")),
+    request_body = LimitsAsked,
+    responses((status = 200, description = "The limits as they are now.", body = Limits), Refusals)
+)]
+pub(in crate::api) async fn replace_limits(
+    State(services): State<Services>,
+    AsAdmin(caller): AsAdmin,
+    trail: Trail,
+    Reference(reference): Reference,
+    request: Request,
+) -> Result<Response, Problem> {
+    let text = text(&services, request, LIMITS_BYTES_MAX).await?;
+    let limits = settings::limits(Place::Body, &text).map_err(Problem::malformed)?;
+    let entry = trail.entry(&services, &caller, action::MODULE_LIMITS, reference.to_string());
+    let registry = Arc::clone(&services.registry);
+    let work = async move { registry.replace_limits(&reference, limits).await.map_err(refused) };
+    let module = audit::change(&services, entry, work, |module, entry| Some(audited(module, entry))).await?;
+    Ok(json(StatusCode::OK, &module.limits))
+}
+
+/// The row tells of the version that was changed, whatever it was called.
+fn audited(module: &Module, entry: AuditEntry) -> AuditEntry {
+    let resource = format!("{}@{}", module.name, module.version);
+    AuditEntry { resource, ..entry }.with("id", module.id.to_string())
+}
+
+/// The list as a caller sends it.
+#[derive(ToSchema)]
+#[schema(max_items = 200)]
+#[expect(dead_code, reason = "it describes what is read by hand")]
+struct Permissions(Vec<Permission>);
+
+async fn text(services: &Services, request: Request, bytes_max: u64) -> Result<String, Problem> {
+    Query::of(request.uri(), &[]).finish()?;
+    media_type::require_json(request.headers())?;
+    let timeout = Duration::from_millis(services.config.server.body_timeout_ms);
+    let bytes = body::read(request.into_body(), Bounds { bytes_max, timeout }).await?;
+    String::from_utf8(bytes.into()).map_err(|_| Problem::new(Code::BadRequest, "the body is not UTF-8 text"))
+}

@@ -1,0 +1,19 @@
+//! What is deleted because it is old, or because there is too much of it.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::Error;
+
+/// Sweeping. Each call is one short transaction, so that whoever writes beside it waits for
+/// one batch at most; `app` decides how many there are.
+#[async_trait]
+pub trait Retention: Send + Sync {
+    /// How many executions are stored, running ones too.
+    async fn count_executions(&self) -> Result<u64, Error>;
+    /// Deletes up to `limit` of the oldest executions that have ended and started before
+    /// `before`, with their logs; how many.
+    async fn delete_oldest_executions(&self, before: Timestamp, limit: u32) -> Result<u64, Error>;
+    /// Deletes up to `limit` of the oldest audit rows from before `before`; how many.
+    async fn delete_oldest_audit(&self, before: Timestamp, limit: u32) -> Result<u64, Error>;
+}

@@ -1,0 +1,62 @@
+//! Deleting what is old.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use rusqlite::params;
+use rusqlite::types::Value;
+
+use super::column::{Count, ceiling_micros};
+use super::{Durability, SqliteStore};
+use crate::model::ExecutionId;
+use crate::store::{Error, Retention};
+
+const COUNT_EXECUTIONS: &str = "SELECT count(*) FROM executions";
+
+/// An id begins with the time of the start.
+const DELETE_EXECUTIONS: &str = "\
+    DELETE FROM executions WHERE id IN (
+        SELECT id FROM executions WHERE id < ?1 AND status <> 'running' ORDER BY id LIMIT ?2)";
+
+const DELETE_AUDIT: &str =
+    "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ?1 ORDER BY at, id LIMIT ?2)";
+
+#[async_trait]
+impl Retention for SqliteStore {
+    async fn count_executions(&self) -> Result<u64, Error> {
+        self.read("counting executions", |tx| {
+            tx.prepare_cached(COUNT_EXECUTIONS)?.query_row([], |row| Ok(row.get::<_, Count>(0)?.0))
+        })
+        .await
+    }
+
+    async fn delete_oldest_executions(&self, before: Timestamp, limit: u32) -> Result<u64, Error> {
+        let first = Value::Blob(ExecutionId::first_bytes_from(before).to_vec());
+        self.delete_oldest("sweeping executions", DELETE_EXECUTIONS, first, limit).await
+    }
+
+    async fn delete_oldest_audit(&self, before: Timestamp, limit: u32) -> Result<u64, Error> {
+        self.delete_oldest("sweeping the audit", DELETE_AUDIT, Value::Integer(ceiling_micros(before)), limit).await
+    }
+}
+
+impl SqliteStore {
+    async fn delete_oldest(
+        &self,
+        context: &'static str,
+        sql: &'static str,
+        before: Value,
+        limit: u32,
+    ) -> Result<u64, Error> {
+        // What is swept twice after a power failure is no loss.
+        self.write(context, Durability::ProcessDeath, move |tx| {
+            let deleted = tx.prepare_cached(sql)?.execute(params![before, limit])?;
+            Ok(deleted as u64)
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+pub(super) fn statements() -> Vec<String> {
+    [COUNT_EXECUTIONS, DELETE_EXECUTIONS, DELETE_AUDIT].map(str::to_owned).to_vec()
+}
