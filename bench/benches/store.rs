@@ -9,10 +9,9 @@ use std::sync::Arc;
 use anyhow::Result;
 use criterion::{BatchSize, Criterion, Throughput};
 use jiff::Timestamp;
-use sluice::clock::Clock;
 use sluice::config::Postgres;
 use sluice::model::{
-    Digest, ExecutionId, ExecutionRecord, Level, Limits, LogLine, Module, ModuleId, ModuleKind, Status,
+    Digest, ExecutionId, ExecutionRecord, JsonObject, Level, Limits, LogLine, Module, ModuleId, ModuleKind, Status,
 };
 use sluice::store::postgres::PostgresStore;
 use sluice::store::sqlite::SqliteStore;
@@ -55,9 +54,8 @@ fn main() -> Result<()> {
 
     let stores: [(&str, SharedStore); 2] = tokio.block_on(async {
         let config = Postgres::parse(&database.url()).map_err(anyhow::Error::msg)?;
-        let sqlite: SharedStore = Arc::new(SqliteStore::open(&file, Clock::system()).await?);
-        let postgres: SharedStore =
-            Arc::new(PostgresStore::open(&config, uuid::Uuid::now_v7(), Clock::system()).await?);
+        let sqlite: SharedStore = Arc::new(SqliteStore::open(&file).await?);
+        let postgres: SharedStore = Arc::new(PostgresStore::open(&config, uuid::Uuid::now_v7()).await?);
         anyhow::Ok([("sqlite", sqlite), ("postgres", postgres)])
     })?;
     for (name, store) in &stores {
@@ -130,16 +128,17 @@ fn record_of(module: &Module, lines: usize) -> ExecutionRecord {
         at: Timestamp::UNIX_EPOCH,
         level: Level::Info,
         message: "an order was checked and priced".to_owned(),
-        fields: serde_json::Map::new(),
+        fields: JsonObject::default(),
     };
+    let started_at = Timestamp::now();
     ExecutionRecord {
-        execution_id: ExecutionId::generate(),
+        execution_id: ExecutionId::starting(started_at),
         module_id: module.id,
         module: module.name.clone(),
         version: module.version.clone(),
         function: "run".to_owned(),
         status: Status::Completed,
-        started_at: Timestamp::now(),
+        started_at,
         duration_us: Some(184),
         fuel: Some(12_345),
         memory_bytes: Some(1_179_648),

@@ -34,6 +34,8 @@ CREATE INDEX modules_by_digest ON modules (sha256);
 
 -- Thousands of rows a second arrive here: each index below is paid for by each, and a
 -- foreign key would be asked for each. Whoever inserts locks the modules' rows instead.
+-- An id begins with the time of the start (UUIDv7), so the key's index is in the order of
+-- the lists and grows at its end.
 CREATE TABLE executions (
     id UUID NOT NULL PRIMARY KEY,
     -- modules.number
@@ -53,12 +55,11 @@ CREATE TABLE executions (
     gateway UUID
 );
 
-CREATE INDEX executions_by_start ON executions (started_at DESC, id DESC);
 -- Serves the filter, and the deletion of a module.
-CREATE INDEX executions_by_module ON executions (module, started_at DESC, id DESC);
+CREATE INDEX executions_by_module ON executions (module, id);
 -- Nearly all executions complete: they cost no entry here, and a list of the
 -- completed ones is quick by start.
-CREATE INDEX executions_by_status ON executions (status, started_at DESC, id DESC) WHERE status <> 'completed';
+CREATE INDEX executions_by_status ON executions (status, id) WHERE status <> 'completed';
 
 CREATE TABLE keys (
     prefix TEXT COLLATE "C" NOT NULL PRIMARY KEY,

@@ -11,9 +11,11 @@ use sluice::config::{Config, Postgres, Store};
 
 use crate::support::component::echo;
 use crate::support::files::{Files, blob};
+use crate::support::keys::{KEYS, of_role};
 use crate::support::postgres::{Database, Server, database};
 use crate::support::process::output;
-use crate::support::{Answer, Process, TestGateway, guest};
+use crate::support::s3::S3Server;
+use crate::support::{Answer, Process, TestGateway, compile_in, guest};
 
 const MODULES: &str = "/api/v1/wasm/modules";
 
@@ -81,6 +83,46 @@ async fn a_module_of_one_gateway_answers_on_the_other_within_a_second_and_goes_w
 }
 
 #[tokio::test]
+async fn gateways_on_one_database_and_one_bucket_follow_each_other_in_everything() {
+    let (database, s3) = (database(), S3Server::start().await);
+    let url = database.url();
+    let on_both = || {
+        let (change, blobs) = (on(&url), s3.config());
+        move |config: &mut Config| {
+            change(config);
+            config.blobs = blobs;
+        }
+    };
+    let first = TestGateway::start_with(on_both()).await;
+    let second = first.start_beside(on_both()).await;
+    first.upload("echo", "1.0.0", echo("a")).await.expect_status(201);
+    let path = format!("{MODULES}/echo");
+    soon("the module", async || second.get(&path).await.status == 200).await;
+    assert_eq!(second.invoke("echo", json!([1])).await.expect_output(), json!([1]));
+
+    let permissions = json!([{"permission": "http:read", "resource": "*"}]);
+    let put = |gateway: &TestGateway, member: &str, body: &Value| {
+        Answer::of(gateway.request(Method::PUT, &format!("{path}/{member}")).json(body))
+    };
+    put(&second, "permissions", &permissions).await.expect_status(200);
+    soon("the permissions", async || first.get(&path).await.json()["permissions"] == permissions).await;
+    put(&first, "limits", &json!({"timeout_ms": 4000})).await.expect_status(200);
+    soon("the limits", async || second.get(&path).await.json()["limits"]["timeout_ms"] == 4000).await;
+    assert_eq!(second.get(&path).await.json()["permissions"], permissions);
+
+    let key = of_role(&second, "viewer").await;
+    soon("the key", async || key.get(&first, &path).await.status == 200).await;
+    Answer::of(first.request(Method::DELETE, &format!("{KEYS}/{}", key.id))).await.expect_status(204);
+    soon("the end of the key", async || key.get(&second, &path).await.status == 401).await;
+    // What either did is in one audit.
+    let made = first.get("/api/v1/audit?action=key.create").await.expect_status(200).json();
+    assert_eq!(made["total"], 2, "{made}");
+
+    delete(&second, "echo").await.expect_status(204);
+    soon("the deletion", async || first.get(&path).await.status == 404).await;
+}
+
+#[tokio::test]
 async fn no_request_fails_while_another_gateway_changes_the_modules() {
     let database = database();
     let (first, second) = two(&database).await;
@@ -121,7 +163,7 @@ async fn gateways_that_start_together_agree_on_one_admin_key() {
     let starting = folders.iter().map(|folder| {
         let mut config = Config::for_tests(folder.path().to_owned());
         on(&database.url())(&mut config);
-        sluice::app::App::start(config)
+        sluice::app::App::start(config, compile_in())
     });
     let apps = futures_util::future::try_join_all(starting).await.unwrap();
     let keys: Vec<_> = apps.iter().filter_map(sluice::app::App::first_key).collect();
@@ -282,7 +324,7 @@ async fn two_gateways_survive_the_death_of_one_in_the_middle_of_uploads() {
     let other_folder = tempfile::tempdir().unwrap();
     let mut config = Config::for_tests(other_folder.path().to_owned());
     on(&database.url())(&mut config);
-    let other = sluice::app::App::start(config).await.unwrap();
+    let other = sluice::app::App::start(config, compile_in()).await.unwrap();
     let gateway = &process.gateway;
     let uploading = futures_util::future::join_all((0..4).map(|client| async move {
         let mut stored = Vec::new();

@@ -61,6 +61,19 @@ pub(super) fn micros(row: &Row, index: usize) -> Result<Timestamp, Failure> {
     Timestamp::from_microsecond(row.try_get(index)?).map_err(|error| Failure::Corrupt(error.into()))
 }
 
+/// The same where there may be none.
+pub(super) fn micros_or_none(row: &Row, index: usize) -> Result<Option<Timestamp>, Failure> {
+    let micros = row.try_get::<_, Option<i64>>(index)?;
+    micros.map(Timestamp::from_microsecond).transpose().map_err(|error| Failure::Corrupt(error.into()))
+}
+
+/// The first microsecond that is not before `at`: bounds may be finer than what is stored.
+pub(super) fn ceiling_micros(at: Timestamp) -> i64 {
+    let micros = at.as_microsecond();
+    let is_later = Timestamp::from_microsecond(micros).is_ok_and(|floor| floor < at);
+    if is_later { micros.saturating_add(1) } else { micros }
+}
+
 /// 32 bytes in a column.
 pub(super) fn hash(row: &Row, index: usize) -> Result<[u8; 32], Failure> {
     <[u8; 32]>::try_from(row.try_get::<_, &[u8]>(index)?).map_err(|error| Failure::Corrupt(error.into()))

@@ -5,7 +5,6 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Transaction};
 use uuid::Uuid;
@@ -219,14 +218,19 @@ fn condition(filter: &ExecutionFilter) -> (String, Vec<Box<dyn ToSql + Sync + Se
         values.push(Box::new(*module_id.as_uuid()));
         parts.push(format!("e.module = (SELECT number FROM modules WHERE id = ${})", values.len()));
     }
+    if let Some(visible) = &filter.visible {
+        values.push(Box::new(visible.iter().map(|id| *id.as_uuid()).collect::<Vec<Uuid>>()));
+        parts.push(format!("e.module IN (SELECT number FROM modules WHERE id = ANY (${}))", values.len()));
+    }
     if let Some(status) = filter.status {
         // Written out: the planner then sees that the index on what has not completed will do.
         parts.push(format!("e.status = '{}'", status.as_str()));
     }
     for (bound, operator) in [(filter.from, ">="), (filter.to, "<")] {
         if let Some(bound) = bound {
-            values.push(Box::new(ceiling_micros(bound)));
-            parts.push(format!("e.started_at {operator} ${}", values.len()));
+            // An id begins with the time of the start, so that the order of the list is that of its bounds.
+            values.push(Box::new(Uuid::from_bytes(ExecutionId::first_bytes_from(bound))));
+            parts.push(format!("e.id {operator} ${}", values.len()));
         }
     }
     let condition = if parts.is_empty() { String::new() } else { format!("WHERE {}", parts.join(" AND ")) };
@@ -234,7 +238,7 @@ fn condition(filter: &ExecutionFilter) -> (String, Vec<Box<dyn ToSql + Sync + Se
 }
 
 fn list_sql(condition: &str, values: usize) -> String {
-    format!("{LIST}{condition} ORDER BY e.started_at DESC, e.id DESC LIMIT ${} OFFSET ${}", values + 1, values + 2)
+    format!("{LIST}{condition} ORDER BY e.id DESC LIMIT ${} OFFSET ${}", values + 1, values + 2)
 }
 
 async fn list(
@@ -254,13 +258,6 @@ async fn list(
     values.extend([&limit as &(dyn ToSql + Sync), &offset]);
     let items = tx.query(&sql, &values).await?.iter().map(record_of_row).collect::<Result<_, _>>()?;
     Ok(Page { items, total })
-}
-
-/// The first microsecond that is not before `at`: bounds may be finer than what is stored.
-fn ceiling_micros(at: Timestamp) -> i64 {
-    let micros = at.as_microsecond();
-    let is_later = Timestamp::from_microsecond(micros).is_ok_and(|floor| floor < at);
-    if is_later { micros.saturating_add(1) } else { micros }
 }
 
 fn record_of_row(row: &Row) -> Result<ExecutionRecord, Failure> {
@@ -285,11 +282,12 @@ fn record_of_row(row: &Row) -> Result<ExecutionRecord, Failure> {
 #[cfg(test)]
 pub(super) fn statements() -> Vec<String> {
     let mut all = [RECORD, END_OWN, FIND, FIND_LINES].map(str::to_owned).to_vec();
-    let bounds = [None, Some(Timestamp::UNIX_EPOCH)];
-    for module_id in [None, Some(ModuleId::generate())] {
+    let bounds = [None, Some(jiff::Timestamp::UNIX_EPOCH)];
+    for (module_id, visible) in [(None, None), (Some(ModuleId::generate()), None), (None, Some(Vec::new()))] {
         for status in [None].into_iter().chain(Status::ALL.map(Some)) {
             for (from, to) in [(bounds[0], bounds[0]), (bounds[1], bounds[1]), (bounds[0], bounds[1])] {
-                let (condition, values) = condition(&ExecutionFilter { module_id, status, from, to });
+                let visible = visible.clone();
+                let (condition, values) = condition(&ExecutionFilter { module_id, visible, status, from, to });
                 all.push(format!("{COUNT}{condition}"));
                 all.push(list_sql(&condition, values.len()));
             }

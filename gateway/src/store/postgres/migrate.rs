@@ -94,6 +94,17 @@ async fn with_connection<T>(
     }
 }
 
+/// An older schema.
+#[cfg(test)]
+pub(super) async fn up_to(config: &Postgres, version: i32) {
+    let runner = runner().set_target(refinery::Target::Version(version));
+    let connector = Connector::new(config).unwrap();
+    let migrated = with_connection(config, &connector, async |client| {
+        runner.run_async(client).await.map_err(|error| describe(config, error))
+    });
+    migrated.await.unwrap();
+}
+
 fn shown(config: &Postgres) -> String {
     format!("the database {} at {}", config.database(), config.address())
 }

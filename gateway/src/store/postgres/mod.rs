@@ -3,12 +3,14 @@
 //! Owns connections and the schema. One file an aggregate, SQL visible there.
 //! Invariant: nothing is kept in this process that another gateway could change.
 
+mod audit;
 mod column;
 mod connect;
 mod executions;
 mod keys;
 mod migrate;
 mod modules;
+mod retention;
 mod sharing;
 mod tls;
 
@@ -21,7 +23,6 @@ use uuid::Uuid;
 
 use self::connect::{Connector, Failure, Lane, Pools};
 use super::{Error, Store, shared};
-use crate::clock::Clock;
 use crate::config::Postgres;
 
 /// Fails, too, where somebody removed the schema.
@@ -33,7 +34,6 @@ pub struct PostgresStore {
     pools: Pools,
     /// Which gateway this is, of those that share the database.
     gateway: Uuid,
-    clock: Clock,
 }
 
 impl PostgresStore {
@@ -43,11 +43,11 @@ impl PostgresStore {
     /// # Errors
     /// [`Error::Open`] with what an operator has to do: the server is away or refuses, the
     /// database is missing, not ours to change, or of a newer version.
-    pub async fn open(config: &Postgres, gateway: Uuid, clock: Clock) -> Result<Self, Error> {
+    pub async fn open(config: &Postgres, gateway: Uuid) -> Result<Self, Error> {
         let connector = Connector::new(config)?;
         migrate::up(config, &connector).await?;
         let pools = Pools::new(&connector, config.pool)?;
-        let store = Self { connector, pools, gateway, clock };
+        let store = Self { connector, pools, gateway };
         shared::Shared::heartbeat(&store).await?;
         Ok(store)
     }

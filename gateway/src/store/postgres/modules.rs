@@ -8,7 +8,7 @@ use tokio_postgres::types::ToSql;
 use super::PostgresStore;
 use super::column::{count, count_of, hash, json, json_of, json_or_none, micros, word};
 use super::connect::{Failure, Lane};
-use crate::model::{Digest, Module, ModuleId};
+use crate::model::{Digest, Limits, Module, ModuleId, Permission};
 use crate::store::version_key::version_key;
 use crate::store::{DeletedModule, Error, Inserted, ModuleFilter, Modules, Page, PageRequest, folded};
 
@@ -48,6 +48,10 @@ const DELETE: &str = "DELETE FROM modules WHERE id = $1 RETURNING sha256, number
 
 /// What was recorded since the batches.
 const DELETE_REST: &str = "DELETE FROM executions WHERE module = $1";
+
+const REPLACE_PERMISSIONS: &str = "UPDATE modules SET permissions = $2, warnings = $3 WHERE id = $1";
+
+const REPLACE_LIMITS: &str = "UPDATE modules SET limits = $2 WHERE id = $1";
 
 const DIGEST_IN_USE: &str = "SELECT EXISTS (SELECT 1 FROM modules WHERE sha256 = $1)";
 
@@ -103,6 +107,30 @@ impl Modules for PostgresStore {
         .await
     }
 
+    async fn replace_permissions(
+        &self,
+        id: ModuleId,
+        permissions: &[Permission],
+        warnings: &[String],
+    ) -> Result<bool, Error> {
+        let (permissions, warnings) = (permissions.to_vec(), warnings.to_vec());
+        self.write(Lane::Requests, "replacing permissions", move |tx| {
+            Box::pin(async move {
+                let (permissions, warnings) = (json_of(&permissions)?, json_of(&warnings)?);
+                Ok(tx.execute(REPLACE_PERMISSIONS, &[id.as_uuid(), &permissions, &warnings]).await? > 0)
+            })
+        })
+        .await
+    }
+
+    async fn replace_limits(&self, id: ModuleId, limits: &Limits) -> Result<bool, Error> {
+        let limits = *limits;
+        self.write(Lane::Requests, "replacing limits", move |tx| {
+            Box::pin(async move { Ok(tx.execute(REPLACE_LIMITS, &[id.as_uuid(), &json_of(&limits)?]).await? > 0) })
+        })
+        .await
+    }
+
     async fn digest_in_use(&self, digest: Digest) -> Result<bool, Error> {
         self.read("looking for a digest", move |tx| {
             Box::pin(
@@ -129,7 +157,7 @@ async fn insert(tx: &Transaction<'_>, module: &Module) -> Result<Inserted, Failu
         &json_of(&module.imports)?,
         &json_of(&module.permissions)?,
         &json_of(&module.limits)?,
-        &module.signature.as_ref().map(json_of).transpose()?,
+        &module.signature.as_ref().map(|signature| json_of(&signature.stored())).transpose()?,
         &json_of(&module.warnings)?,
         &module.created_at.as_microsecond(),
         &module.created_by,
@@ -215,8 +243,9 @@ fn module_of_row(row: &Row) -> Result<Module, Failure> {
 /// Every statement that can be made here.
 #[cfg(test)]
 pub(super) fn statements() -> Vec<String> {
-    let mut all =
-        [FIND_VERSION, INSERT, ALL, DELETE_EXECUTIONS, DELETE, DELETE_REST, DIGEST_IN_USE].map(str::to_owned).to_vec();
+    let fixed = [FIND_VERSION, INSERT, ALL, DELETE_EXECUTIONS, DELETE, DELETE_REST, DIGEST_IN_USE];
+    let updates = [REPLACE_PERMISSIONS, REPLACE_LIMITS];
+    let mut all: Vec<String> = fixed.into_iter().chain(updates).map(str::to_owned).collect();
     for bits in 0..8 {
         let (condition, values) = condition(&ModuleFilter {
             query: (bits & 1 != 0).then(String::new),

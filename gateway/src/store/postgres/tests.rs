@@ -1,10 +1,12 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::model::{ExecutionError, ExecutionRecord, Key, Level, Role, Status};
-use crate::store::contract::{self, contract_tests};
+use crate::model::{AuditEntry, ExecutionError, ExecutionRecord, Level, Limits, Status, action};
+use crate::store::contract::{self, audit_entry, contract_tests};
 use crate::store::shared::Shared;
-use crate::store::{ExecutionFilter, Executions, Keys, ModuleFilter, Modules, PageRequest};
+use crate::store::{
+    Audit, AuditFilter, ExecutionFilter, Executions, KeyDeleted, Keys, ModuleFilter, Modules, PageRequest,
+};
 
 #[path = "../../../tests/it/support/postgres.rs"]
 mod server;
@@ -12,6 +14,8 @@ mod server;
 use server::{Database, database};
 
 const FIRST: PageRequest = PageRequest { page: 1, limit: 50 };
+
+const MIGRATIONS: [&str; 2] = ["V1__initial", "V2__keys_audit"];
 
 fn config(url: &str) -> Postgres {
     let mut config = Postgres::parse(url).unwrap();
@@ -21,7 +25,7 @@ fn config(url: &str) -> Postgres {
 }
 
 async fn gateway_on(database: &Database) -> PostgresStore {
-    PostgresStore::open(&config(&database.url()), Uuid::now_v7(), Clock::system()).await.unwrap()
+    PostgresStore::open(&config(&database.url()), Uuid::now_v7()).await.unwrap()
 }
 
 async fn open() -> (Database, PostgresStore) {
@@ -36,7 +40,7 @@ fn interrupted() -> ExecutionError {
 
 /// What an operator is told when the database can't be opened, with all causes.
 async fn refusal(url: &str) -> String {
-    match PostgresStore::open(&config(url), Uuid::now_v7(), Clock::system()).await {
+    match PostgresStore::open(&config(url), Uuid::now_v7()).await {
         Err(error @ Error::Open { .. }) => {
             let mut told = error.to_string();
             let mut cause = std::error::Error::source(&error);
@@ -55,8 +59,16 @@ async fn refusal(url: &str) -> String {
 contract_tests!(open);
 
 fn all_statements() -> Vec<String> {
-    let own = vec![PING.to_owned()];
-    [own, modules::statements(), executions::statements(), keys::statements(), sharing::statements()].concat()
+    [
+        vec![PING.to_owned()],
+        modules::statements(),
+        executions::statements(),
+        keys::statements(),
+        audit::statements(),
+        retention::statements(),
+        sharing::statements(),
+    ]
+    .concat()
 }
 
 #[tokio::test]
@@ -78,9 +90,12 @@ const MANY: &str = "
            sha256(int4send(n)), 1, '[]', '[]', '[]', '{}', '[]', 0, 'a'
     FROM generate_series(1, 100000) AS n;
     INSERT INTO executions (id, module, function, status, started_at, lines_dropped)
-    SELECT gen_random_uuid(), n % 100 + 1, 'run', coalesce((ARRAY['running', 'failed', 'invalid', 'canceled'])[n % 50 + 1], 'completed'), n, 0
+    SELECT (lpad(to_hex(n), 12, '0') || '70008000000000000000')::uuid, n % 100 + 1, 'run',
+           coalesce((ARRAY['running', 'failed', 'invalid', 'canceled'])[n % 50 + 1], 'completed'), n, 0
     FROM generate_series(1, 100000) AS n;
-    ANALYZE modules, executions;";
+    INSERT INTO audit (id, at, actor, action, resource, outcome, detail)
+    SELECT gen_random_uuid(), n, 'a-' || n % 10, 'b-' || n % 7, 'r', 'done', '{}' FROM generate_series(1, 100000) AS n;
+    ANALYZE modules, executions, audit;";
 
 async fn plan(client: &tokio_postgres::Client, statement: &str) -> String {
     // What isn't bound would be planned for any value: a first page is what is asked for.
@@ -106,10 +121,18 @@ fn parameters(statement: &str) -> Vec<String> {
             "50"
         } else if before.ends_with("OFFSET ") {
             "0"
-        } else if before.ends_with(">= ") {
+        } else if before.ends_with("e.id >= ") {
+            "'00000000c35070008000000000000000'"
+        } else if before.ends_with("e.id < ") {
+            "'00000000ea6070008000000000000000'"
+        } else if before.ends_with("at >= ") {
             "50000"
-        } else if before.ends_with("< ") {
+        } else if before.ends_with("at < ") {
             "60000"
+        } else if before.ends_with("actor = ") {
+            "'a-7'"
+        } else if before.ends_with("action = ") {
+            "'b-3'"
         } else if before.ends_with("m.name = ") {
             "'m-7'"
         } else if before.ends_with("m.kind = ") {
@@ -132,7 +155,9 @@ async fn lists_come_out_of_an_index_in_order() {
     let mut checked = 0;
     for statement in [modules::statements(), executions::statements()].concat() {
         // A search looks at every name; a count at every row that is counted.
-        if !statement.contains("LIMIT $") || statement.contains("position(") || statement.starts_with("DELETE") {
+        let is_list = statement.contains("LIMIT $") && !statement.starts_with("DELETE");
+        // What is visible to a restricted key is any number of modules: whichever plan is best for them.
+        if !is_list || statement.contains("position(") || statement.contains("ANY (") {
             continue;
         }
         let plan = plan(&client, &statement).await;
@@ -142,7 +167,7 @@ async fn lists_come_out_of_an_index_in_order() {
         // What is narrowed twice is so few that they may be sorted.
         assert!(!plan.contains("Sort") || (of_module && statement.contains("e.status")), "{statement}\n{plan}");
         let (by_time, of_one): (&[_], &[_]) =
-            (&["executions_by_start", "executions_by_status"], &["executions_by_module", "executions_by_status"]);
+            (&["executions_pkey", "executions_by_status"], &["executions_by_module", "executions_by_status"]);
         let indexes: &[&str] = match (statement.contains("m.name ="), statement.contains("m.kind =")) {
             (true, true) => &["modules_by_name", "modules_by_kind"],
             (false, true) => &["modules_by_kind"],
@@ -151,13 +176,29 @@ async fn lists_come_out_of_an_index_in_order() {
             (_, false) => &["modules_by_name"],
         };
         assert!(indexes.iter().any(|index| plan.contains(index)), "{statement}\n{plan}");
-        if failed && !of_module && !statement.contains("e.started_at >=") && !statement.contains("e.started_at <") {
+        if failed && !of_module && !statement.contains("e.id >=") && !statement.contains("e.id <") {
             assert!(plan.contains("executions_by_status"), "{statement}\n{plan}");
         }
         checked += 1;
     }
     // Four lists of modules; three bounds, six states, of one module and of all.
     assert_eq!(checked, 4 + 3 * 6 * 2);
+    for statement in audit::statements().iter().filter(|statement| statement.contains("LIMIT $")) {
+        let plan = plan(&client, statement).await;
+        assert!(!plan.contains("Seq Scan"), "{statement}\n{plan}");
+        // By actor and action at once there are so few that they may be sorted.
+        let by_both = statement.contains("actor = ") && statement.contains("action = ");
+        assert!(!plan.contains("Sort") || by_both, "{statement}\n{plan}");
+        let index = match (statement.contains("actor = "), statement.contains("action = ")) {
+            (false, false) => "audit_by_time",
+            (true, false) => "audit_by_actor",
+            (false, true) => "audit_by_action",
+            (true, true) => "audit_by_",
+        };
+        // Within a narrow time, that is as good as the rest.
+        let of_time = statement.contains("at >= ") || statement.contains("at < ");
+        assert!(plan.contains(index) || (of_time && plan.contains("audit_by_time")), "{statement}\n{plan}");
+    }
 }
 
 #[tokio::test]
@@ -169,7 +210,7 @@ async fn two_gateways_that_start_together_migrate_once() {
     }
     let client = database.connect().await;
     let applied = client.query_one("SELECT count(*) FROM sluice_schema_history", &[]).await.unwrap();
-    assert_eq!(applied.get::<_, i64>(0), 1);
+    assert_eq!(applied.get::<_, i64>(0), 2);
 }
 
 #[tokio::test]
@@ -178,13 +219,29 @@ async fn a_check_tells_what_is_missing_and_changes_nothing() {
     let config = config(&database.url());
     for _ in 0..2 {
         let found = check(&config).await.unwrap();
-        assert_eq!((found.migrations.as_slice(), found.version), (["V1__initial".to_owned()].as_slice(), 0));
+        assert_eq!((found.migrations.as_slice(), found.version), (MIGRATIONS.map(str::to_owned).as_slice(), 0));
         assert!(!found.database.contains(Database::password()));
     }
-    assert_eq!(migrate(&config).await.unwrap().migrations, ["V1__initial"]);
+    assert_eq!(migrate(&config).await.unwrap().migrations, MIGRATIONS);
     assert_eq!(migrate(&config).await.unwrap().migrations, [""; 0]);
     let found = check(&config).await.unwrap();
-    assert_eq!((found.migrations.as_slice(), found.version), ([].as_slice(), 1));
+    assert_eq!((found.migrations.as_slice(), found.version), ([].as_slice(), 2));
+}
+
+#[tokio::test]
+async fn keys_of_a_version_without_ids_get_some_and_go_on_opening() {
+    let database = database();
+    migrate::up_to(&config(&database.url()), 1).await;
+    let old = "INSERT INTO keys (prefix, hash, name, role, created_at)
+               VALUES ('000000000001', decode(repeat('07', 32), 'hex'), 'admin', 'admin', 1700000000123456)";
+    database.connect().await.batch_execute(old).await.unwrap();
+    let store = gateway_on(&database).await;
+    let found = store.all_keys().await.unwrap();
+    let made_at = jiff::Timestamp::from_microsecond(1_700_000_000_123_456).unwrap();
+    let id = found[0].id;
+    assert_eq!(found, [crate::model::Key { id, created_at: made_at, ..contract::key("000000000001") }]);
+    assert_eq!((id.as_uuid().get_version_num(), id.as_uuid().get_variant()), (7, uuid::Variant::RFC4122));
+    assert_eq!(id.as_uuid().get_timestamp().unwrap().to_unix().0, 1_700_000_000);
 }
 
 #[tokio::test]
@@ -239,6 +296,10 @@ async fn text_that_the_database_cannot_hold_is_kept_all_the_same() {
     let logs = store.execution_logs(record.execution_id, None, Level::Debug, FIRST).await.unwrap().unwrap();
     assert_eq!(logs.items, [record]);
     assert_eq!(store.execution(unnamed.execution_id).await.unwrap().unwrap().function, "r\u{fffd}n");
+    let refused = AuditEntry { actor: Some("a\0".to_owned()), ..audit_entry(action::REQUEST).with("path", "/\0") };
+    store.append_audit(Arc::from([refused.clone()])).await.unwrap();
+    let filter = AuditFilter { actor: refused.actor, ..AuditFilter::default() };
+    assert_eq!(store.list_audit(&filter, FIRST).await.unwrap().items[0].detail, refused.detail);
 }
 
 #[tokio::test]
@@ -307,11 +368,16 @@ async fn every_change_is_told_and_counted() {
     let mut listener = second.listen().await.unwrap();
     let mut number = second.change_number().await.unwrap();
     let module = contract::module("a", "1.0.0");
-    let key = Key { prefix: "0123456789ab".to_owned(), hash: [9; 32], name: "admin".to_owned(), role: Role::Admin };
-    for change in 0..3 {
+    let keys = [contract::key("000000000001"), contract::key("000000000002")];
+    let entry = || audit_entry(action::KEY_CREATE);
+    for change in 0..7 {
         match change {
             0 => drop(first.insert_module(&module).await.unwrap()),
-            1 => assert!(first.insert_first_key(&key).await.unwrap()),
+            1 => assert!(first.replace_permissions(module.id, &[], &["a warning".to_owned()]).await.unwrap()),
+            2 => assert!(first.replace_limits(module.id, &Limits::default()).await.unwrap()),
+            3 => assert!(first.insert_first_key(&keys[0], &entry()).await.unwrap()),
+            4 => first.insert_key(&keys[1], &entry()).await.unwrap(),
+            5 => assert_eq!(first.delete_key(keys[1].id, &entry()).await.unwrap(), KeyDeleted::Deleted),
             _ => drop(first.delete_module(module.id).await.unwrap()),
         }
         listener.changed().await.unwrap();
@@ -321,6 +387,8 @@ async fn every_change_is_told_and_counted() {
     }
     // What happens all the time is no change.
     first.record_executions(Arc::from([contract::record(&module, Status::Completed)])).await.unwrap();
+    first.record_key_use(&[(keys[0].id, jiff::Timestamp::UNIX_EPOCH)]).await.unwrap();
+    first.append_audit(Arc::from([entry()])).await.unwrap();
     assert_eq!(second.change_number().await.unwrap(), number);
     let client = database.connect().await;
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -445,7 +513,7 @@ async fn a_server_proves_who_it_is_as_sslmode_asks() {
         with(&by_address, "verify-ca", &authority),
         with(&by_name, "verify-full", &authority),
     ] {
-        let store = PostgresStore::open(&config(&url), Uuid::now_v7(), Clock::system()).await.unwrap();
+        let store = PostgresStore::open(&config(&url), Uuid::now_v7()).await.unwrap();
         let encrypted = store
             .read("testing", |tx| {
                 let asked = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
