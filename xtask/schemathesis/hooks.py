@@ -50,3 +50,18 @@ def valid_call_refused_for_its_limits_only(ctx, response, case):
     mistakes = response.json().get("errors", [])
     lower = [one for one in mistakes if one["code"] == "out-of-range" and one["path"].startswith("/limits/")]
     assert mistakes and lower == mistakes, f"a valid call was refused: {response.text}"
+
+
+@schemathesis.check
+def valid_upload_refused_for_its_signature_only(ctx, response, case):
+    """No signature that is made up holds: an upload as the document has it is refused for that and nothing else."""
+    is_valid = case.meta is not None and case.meta.generation.mode.is_positive
+    is_upload = case.path == "/api/v1/wasm/modules" and case.method.upper() == "POST"
+    if not is_upload or not is_valid or response.status_code not in (400, 422):
+        return
+    problem = response.json()
+    if response.status_code == 422:
+        assert problem["code"] in ("unknown-key", "invalid-signature"), f"a valid upload was refused: {response.text}"
+        return
+    paths = [one["path"] for one in problem.get("errors", [])]
+    assert paths and set(paths) <= {"signature", "key_id"}, f"a valid upload was refused: {response.text}"

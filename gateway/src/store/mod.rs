@@ -187,7 +187,8 @@ pub trait Executions: Send + Sync {
     async fn end_interrupted(&self, error: &crate::model::ExecutionError) -> Result<u64, Error>;
     /// One execution, without its log lines.
     async fn execution(&self, id: ExecutionId) -> Result<Option<ExecutionRecord>, Error>;
-    /// A page of executions without their log lines, newest first.
+    /// A page of executions without their log lines, newest first: by their ids, which
+    /// begin with the time of the start.
     async fn list_executions(
         &self,
         filter: &ExecutionFilter,

@@ -15,9 +15,10 @@ use crate::support::{Answer, Process, Raw, TestGateway};
 const MODULES: &str = "/api/v1/wasm/modules";
 const MIB: usize = 1024 * 1024;
 const LARGE_BYTES: usize = 100 * MIB;
-/// What the peak may grow by while 100 MiB pass in and out: buffers, and the parts of an upload to a
-/// bucket. Far below the component, so that it can't have been there whole.
-const GROWTH_MAX: u64 = 48 * MIB as u64;
+/// What the peak may grow by while 100 MiB pass in and out: buffers, the parts of an upload to a
+/// bucket, and what the allocator keeps of buffers that one thread made and another freed (15 to 60
+/// MiB were seen). Below the component, so that it can't have been there whole.
+const GROWTH_MAX: u64 = 80 * MIB as u64;
 
 /// Uploads, loads and downloads 100 MiB; the peak of the process' memory hardly moves.
 async fn memory_is_flat_with(configuration: &str) {
