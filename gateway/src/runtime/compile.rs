@@ -34,6 +34,10 @@ const SAID_BYTES_MAX: u64 = 16 * 1024;
 /// Of that, what an answer or a log line repeats.
 const REASON_CHARACTERS_MAX: usize = 500;
 
+/// How much address space the child's allocator takes at a time, in KiB. By itself it takes a gigabyte
+/// before `main`, which is then either most of the bound or, with a lower one, out of its reach.
+const ARENA_RESERVE: (&str, &str) = ("MIMALLOC_ARENA_RESERVE", "32768");
+
 /// What Rust exits with when its main thread panicked.
 const PANICKED: i32 = 101;
 
@@ -147,6 +151,7 @@ impl CompileQueue {
             .args(["compile-worker", &job])
             // Nothing of the operator's secrets is where a component may come to rule.
             .env_clear()
+            .env(ARENA_RESERVE.0, ARENA_RESERVE.1)
             .current_dir("/")
             .stdin(component)
             .stdout(code)
