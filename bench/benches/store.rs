@@ -10,12 +10,11 @@ use anyhow::Result;
 use criterion::{BatchSize, Criterion, Throughput};
 use jiff::Timestamp;
 use sluice::config::Postgres;
-use sluice::model::{
-    Digest, ExecutionId, ExecutionRecord, JsonObject, Level, Limits, LogLine, Module, ModuleId, ModuleKind, Status,
-};
+use sluice::model::{ExecutionId, ExecutionRecord, JsonObject, Level, LogLine, Module, Status};
 use sluice::store::postgres::PostgresStore;
 use sluice::store::sqlite::SqliteStore;
 use sluice::store::{ModuleFilter, PageRequest, SharedStore};
+use sluice_bench::in_process;
 use tokio::runtime::Runtime;
 
 #[allow(dead_code, reason = "the tests use more of it")]
@@ -81,7 +80,7 @@ fn main() -> Result<()> {
 }
 
 fn record(criterion: &mut Criterion, tokio: &Runtime, name: &str, store: &SharedStore) -> Result<()> {
-    let module = module()?;
+    let module = in_process::describe("bench", b"bench")?;
     tokio.block_on(store.insert_module(&module))?;
     let mut group = criterion.benchmark_group("records");
     group.throughput(Throughput::Elements(BATCH));
@@ -101,26 +100,6 @@ fn list(criterion: &mut Criterion, tokio: &Runtime, name: &str, store: &SharedSt
     let (filter, page) = (ModuleFilter::default(), PageRequest { page: 1, limit: 50 });
     group.bench_function(name, |bencher| bencher.to_async(tokio).iter(|| store.list_modules(&filter, page)));
     group.finish();
-}
-
-fn module() -> Result<Module> {
-    Ok(Module {
-        id: ModuleId::generate(),
-        name: "bench".parse()?,
-        version: semver::Version::new(1, 0, 0),
-        description: String::new(),
-        kind: ModuleKind::JobStep,
-        sha256: Digest::of(b"bench"),
-        size_bytes: 5,
-        functions: vec!["run".to_owned()],
-        imports: Vec::new(),
-        permissions: Vec::new(),
-        limits: Limits::default(),
-        signature: None,
-        warnings: Vec::new(),
-        created_at: Timestamp::UNIX_EPOCH,
-        created_by: "bench".to_owned(),
-    })
 }
 
 fn record_of(module: &Module, lines: usize) -> ExecutionRecord {

@@ -12,7 +12,7 @@ use sluice::blob::{Blobs, Spool};
 use sluice::clock::Clock;
 use sluice::config::{self, Config};
 use sluice::model::{Digest, ExecutionId, JsonText, Limits, Module, ModuleId, ModuleKind};
-use sluice::runtime::{Call, CompileIn, Execution, Outcome, Runtime};
+use sluice::runtime::{Call, CompileIn, Execution, Outcome, Runtime, Witness};
 use sluice::telemetry::{Metrics, ModuleMetrics};
 
 use crate::guest;
@@ -102,6 +102,7 @@ impl InProcess {
             env: Vec::new(),
             limits: self.config.limits.effective(),
             trace: None,
+            witness: Witness::default(),
         };
         Ok(self.runtime.run(ready, call).await)
     }
@@ -141,7 +142,11 @@ pub fn json(text: &str) -> Result<JsonText> {
     JsonText::parse(text).context("not JSON")
 }
 
-fn describe(name: &str, bytes: &[u8]) -> Result<Module> {
+/// A step module of these bytes, as the registry would have it.
+///
+/// # Errors
+/// When it may not be called so.
+pub fn describe(name: &str, bytes: &[u8]) -> Result<Module> {
     Ok(Module {
         id: ModuleId::generate(),
         name: name.parse()?,

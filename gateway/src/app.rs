@@ -141,6 +141,8 @@ pub struct Stopped {
 impl App {
     /// Starts a gateway; it serves when this returns.
     ///
+    /// Cancelled, nothing is left running either, but a thread that was at work on a file.
+    ///
     /// # Errors
     /// What an operator has to mend; nothing is left running.
     pub async fn start(config: Config, compile_in: CompileIn) -> Result<Self, Error> {
@@ -369,8 +371,8 @@ async fn told(mut receiver: watch::Receiver<bool>) {
     let _ = receiver.wait_for(|told| *told).await;
 }
 
-/// `sluice serve`: starts, prints where it is, and stops at SIGTERM or SIGINT. A
-/// second signal ends the process at once.
+/// `sluice serve`: starts, prints where it is, and stops at SIGTERM or SIGINT, also
+/// while it starts. A second signal ends the process at once.
 ///
 /// # Errors
 /// What an operator has to mend.
@@ -380,7 +382,14 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let key_file = admin_key::path(&config.data_dir);
     let mut signals = Signals::new().map_err(Error::Signals)?;
     let compile_in = CompileIn::child_of_this_program().map_err(Error::Program)?;
-    let app = App::start(config, compile_in).await?;
+    let app = tokio::select! {
+        started = App::start(config, compile_in) => started?,
+        () = signals.next() => {
+            tracing::info!("stopped before it served");
+            flush(guard).await;
+            return Ok(());
+        }
+    };
     if let Some(key) = app.first_key() {
         println!("Admin key, shown this once and kept in {}:\n  {key}", key_file.display());
     }
@@ -394,9 +403,13 @@ pub async fn run(config: Config) -> Result<(), Error> {
     });
     let stopped = app.stop().await;
     tracing::info!(cut = stopped.cut, "stopped");
-    // The exporter's last request blocks.
-    let _ = tokio::task::spawn_blocking(move || guard.shutdown()).await;
+    flush(guard).await;
     Ok(())
+}
+
+/// Sends the last spans, which blocks.
+async fn flush(guard: telemetry::Guard) {
+    let _ = tokio::task::spawn_blocking(move || guard.shutdown()).await;
 }
 
 struct Signals {

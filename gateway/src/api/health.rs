@@ -1,14 +1,19 @@
 //! `/healthz` and `/readyz`. They need no key: whoever asks is a load balancer
-//! or an orchestrator, and learns nothing else.
+//! or an orchestrator, and learns nothing else. Invariant: however many ask, store
+//! and blobs are asked once a second.
 
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
 use serde::Serialize;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::Services;
@@ -17,19 +22,57 @@ use super::openapi::refusals;
 
 /// Below what orchestrators wait by default for an answer.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a check is everybody's, from its begin: whoever asks needs no key, and each one is a
+/// request to S3. Balancers ask every few seconds.
+const CHECK_FOR: Duration = Duration::from_secs(1);
 
-/// Whether the gateway is going away. Cheap to clone; all clones are one.
+/// Whether the gateway is going away, and what came of the last check. Cheap to clone; all clones
+/// are one.
 #[derive(Debug, Clone, Default)]
-pub struct Readiness(Arc<AtomicBool>);
+pub struct Readiness(Arc<Known>);
+
+#[derive(Default)]
+struct Known {
+    draining: AtomicBool,
+    checked: Mutex<Option<Checked>>,
+}
+
+/// A check that has begun. It goes on as long as anybody waits for it, and has ended in its own time.
+struct Checked {
+    began: Instant,
+    verdict: Shared<BoxFuture<'static, Verdict>>,
+}
+
+/// Of the store and of the blobs.
+type Verdict = (Check, Check);
 
 impl Readiness {
     /// From now on `/readyz` sends new requests elsewhere.
     pub fn drain(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.draining.store(true, Ordering::Relaxed);
     }
 
     fn is_draining(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.draining.load(Ordering::Relaxed)
+    }
+
+    /// The check that began within the last second, or the one that `begin` makes.
+    fn check(&self, begin: impl FnOnce() -> BoxFuture<'static, Verdict>) -> Shared<BoxFuture<'static, Verdict>> {
+        let mut checked = self.0.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(checked) = &*checked
+            && checked.began.elapsed() < CHECK_FOR
+        {
+            return checked.verdict.clone();
+        }
+        let verdict = begin().shared();
+        *checked = Some(Checked { began: Instant::now(), verdict: verdict.clone() });
+        verdict
+    }
+}
+
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Known").field("draining", &self.draining).finish_non_exhaustive()
     }
 }
 
@@ -81,11 +124,15 @@ pub(super) async fn ready(State(services): State<Services>) -> Response {
     if services.readiness.is_draining() {
         return json(StatusCode::SERVICE_UNAVAILABLE, &Health { status: "draining", checks: None });
     }
-    let (store, blobs) = tokio::join!(check("store", services.store.ping()), check("blobs", services.blobs.ping()));
-    verdict(store, blobs)
+    let verdict = services.readiness.check(|| {
+        let (store, blobs) = (Arc::clone(&services.store), services.blobs.clone());
+        async move { tokio::join!(check("store", store.ping()), check("blobs", blobs.ping())) }.boxed()
+    });
+    let (store, blobs) = verdict.await;
+    answer(store, blobs)
 }
 
-fn verdict(store: Check, blobs: Check) -> Response {
+fn answer(store: Check, blobs: Check) -> Response {
     if store == Check::Ok && blobs == Check::Ok {
         return json(StatusCode::OK, &Health { status: "ready", checks: None });
     }
@@ -127,6 +174,8 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use http_body_util::BodyExt as _;
 
     use super::*;
@@ -139,15 +188,42 @@ mod tests {
 
     #[tokio::test]
     async fn what_does_not_answer_is_named() {
-        assert_eq!(shown(verdict(Check::Ok, Check::Ok)).await, (200, r#"{"status":"ready"}"#.to_owned()));
+        assert_eq!(shown(answer(Check::Ok, Check::Ok)).await, (200, r#"{"status":"ready"}"#.to_owned()));
         let expected = r#"{"status":"unavailable","checks":{"store":"ok","blobs":"failed"}}"#;
-        assert_eq!(shown(verdict(Check::Ok, Check::Failed)).await, (503, expected.to_owned()));
+        assert_eq!(shown(answer(Check::Ok, Check::Failed)).await, (503, expected.to_owned()));
     }
 
     #[tokio::test]
     async fn a_failing_ping_fails_its_check() {
         assert_eq!(check("store", async { Ok::<_, std::io::Error>(()) }).await, Check::Ok);
         assert_eq!(check("store", async { Err(std::io::Error::other("down")) }).await, Check::Failed);
+    }
+
+    #[tokio::test]
+    async fn a_check_is_everybodys_for_a_second_also_when_who_began_it_has_left() {
+        let readiness = Readiness::default();
+        let count = Arc::new(AtomicUsize::new(0));
+        let begin = || {
+            let count = Arc::clone(&count);
+            async move {
+                count.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+                (Check::Ok, Check::Failed)
+            }
+            .boxed()
+        };
+        let mut left = Box::pin(readiness.check(begin));
+        assert!(futures_util::poll!(&mut left).is_pending());
+        drop(left);
+        for _ in 0..100 {
+            assert_eq!(readiness.check(begin).await, (Check::Ok, Check::Failed));
+        }
+        assert_eq!(count.load(Ordering::Relaxed), 1);
+        let mut checked = readiness.0.checked.lock().unwrap().take().unwrap();
+        checked.began = checked.began.checked_sub(CHECK_FOR).unwrap();
+        *readiness.0.checked.lock().unwrap() = Some(checked);
+        readiness.check(begin).await;
+        assert_eq!(count.load(Ordering::Relaxed), 2);
     }
 
     #[test]

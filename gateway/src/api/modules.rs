@@ -9,6 +9,7 @@ pub(super) mod upload;
 mod visible;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, State};
@@ -216,10 +217,11 @@ pub(super) async fn download(
     let body = if request.method == Method::HEAD {
         Body::empty()
     } else {
-        let turn = services.transfers.download().await?;
+        let turn = services.transfers.download(caller.id()).await?;
         let component = services.registry.download(module).await.map_err(refused)?;
         // Read whole and verified by now; what goes wrong from here on breaks the body off.
-        Body::from_stream(turn.until_sent(component.chunks()))
+        let timeout = Duration::from_millis(services.config.server.body_timeout_ms);
+        Body::from_stream(turn.until_sent(component.chunks(), timeout))
     };
     let file = format!("attachment; filename=\"{}-{}.wasm\"", module.name, module.version);
     let headers = [

@@ -15,7 +15,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 use reqwest::{RequestBuilder, Response, Url, multipart};
 use serde::de::DeserializeOwned;
 
-use super::key::Key;
+use super::key::{Key, Server};
 use super::output::Out;
 use super::problem::Problem;
 use crate::config;
@@ -42,7 +42,7 @@ pub(super) struct Remote {
     /// The API key; without one, `admin.key` of the data folder is used.
     #[arg(long, env = "SLUICE_KEY", hide_env_values = true)]
     key: Option<String>,
-    /// The gateway's data folder, where its admin key is; ./data, or the nearest one above, unless given.
+    /// The gateway's data folder, where its admin key is; for a gateway on this machine ./data, or the nearest one above, unless given.
     #[arg(long, value_name = "DIR", env = "SLUICE_DATA_DIR", hide_env_values = true)]
     data_dir: Option<PathBuf>,
     /// Do not warn when the key is sent unencrypted over a network.
@@ -192,9 +192,10 @@ impl Client {
     pub(super) fn new(remote: &Remote, out: Out) -> anyhow::Result<Self> {
         // An error means that the process has a provider already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let key = Key::find(remote.key.as_deref(), remote.data_dir.as_deref())?;
         let plain = remote.server.scheme() == "http";
         let local = is_loopback(&remote.server);
+        let server = if local { Server::ThisMachine } else { Server::AnotherMachine };
+        let key = Key::find(remote.key.as_deref(), remote.data_dir.as_deref(), server)?;
         if plain && !local && !remote.insecure_http && matches!(key, Key::Found { .. }) {
             out.warn(&format!(
                 "the key is sent to {} unencrypted: use https, or --insecure-http where the network is trusted",
@@ -264,7 +265,7 @@ impl Client {
         let request = self.http.request(method, resource(&self.server, path));
         match &self.key {
             Key::Found { header, .. } => request.header(header::AUTHORIZATION, header.clone()),
-            Key::Missing { .. } => request,
+            Key::Missing { .. } | Key::Unnamed => request,
         }
     }
 

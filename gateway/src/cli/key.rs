@@ -1,7 +1,8 @@
 //! Where the key of a remote command comes from.
 //!
-//! Owns the order of the look-up and the words for it. Invariant: a key is never
-//! printed; only the place where it was found is.
+//! Owns the order of the look-up and the words for it. Invariants: a key is never
+//! printed, only the place where it was found is; and one that nobody named goes to
+//! this machine's gateways only.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,17 @@ pub(super) enum Key {
         /// Why it gave no key.
         reason: String,
     },
+    /// Nothing to send: the server is on another machine, and nobody said which key it is to have.
+    Unnamed,
+}
+
+/// Where the server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Server {
+    /// Its data folder may be the one that is nearest.
+    ThisMachine,
+    /// No data folder that is found by itself is its own.
+    AnotherMachine,
 }
 
 /// Where a key was found.
@@ -41,14 +53,16 @@ pub(super) enum Place {
 impl Key {
     /// What was given, else what is in the data folder; that is `data_dir`, or the
     /// nearest `data` with a key, from the working folder upwards: who has changed
-    /// into a step's folder still means the gateway beside it.
-    pub(super) fn find(given: Option<&str>, data_dir: Option<&Path>) -> anyhow::Result<Self> {
+    /// into a step's folder still means the gateway beside it. Only what was named is for
+    /// a server on another machine: whoever runs that one would have the admin key of ours.
+    pub(super) fn find(given: Option<&str>, data_dir: Option<&Path>, server: Server) -> anyhow::Result<Self> {
         if let Some(key) = given.map(str::trim).filter(|key| !key.is_empty()) {
             return Self::found(key, Place::Given);
         }
-        let file = match data_dir {
-            Some(folder) => absolute(folder).join(ADMIN_KEY_FILE),
-            None => nearest_file(&absolute(Path::new("."))),
+        let file = match (data_dir, server) {
+            (Some(folder), _) => absolute(folder).join(ADMIN_KEY_FILE),
+            (None, Server::ThisMachine) => nearest_file(&absolute(Path::new("."))),
+            (None, Server::AnotherMachine) => return Ok(Self::Unnamed),
         };
         match std::fs::read_to_string(&file) {
             Ok(text) if text.trim().is_empty() => Ok(Self::Missing { file, reason: "the file is empty".to_owned() }),
@@ -82,6 +96,9 @@ impl Key {
                 "no key was found: neither --key nor SLUICE_KEY is given, and {} can't be read ({reason}); run this beside the gateway's data folder, or name that with --data-dir",
                 file.display()
             ),
+            Self::Unnamed => "no key was sent: a gateway on another machine gets the one of --key or SLUICE_KEY, or of a data folder \
+                that is named with --data-dir or SLUICE_DATA_DIR, and never one that is found by itself"
+                .to_owned(),
         }
     }
 }
@@ -111,6 +128,7 @@ impl fmt::Debug for Key {
         match self {
             Self::Found { place, .. } => write!(f, "Found({place})"),
             Self::Missing { file, reason } => write!(f, "Missing({}: {reason})", file.display()),
+            Self::Unnamed => f.write_str("Unnamed"),
         }
     }
 }
@@ -129,20 +147,24 @@ mod tests {
         match key {
             Key::Found { header, .. } => header.to_str().unwrap(),
             Key::Missing { reason, .. } => panic!("no key: {reason}"),
+            Key::Unnamed => panic!("no key"),
         }
     }
 
     #[test]
     fn a_given_key_wins_over_the_data_folders() {
         let folder = folder("sk_file\n");
-        assert_eq!(header(&Key::find(Some("sk_given"), Some(folder.path())).unwrap()), "Bearer sk_given");
-        assert_eq!(header(&Key::find(None, Some(folder.path())).unwrap()), "Bearer sk_file");
+        assert_eq!(
+            header(&Key::find(Some("sk_given"), Some(folder.path()), Server::ThisMachine).unwrap()),
+            "Bearer sk_given"
+        );
+        assert_eq!(header(&Key::find(None, Some(folder.path()), Server::ThisMachine).unwrap()), "Bearer sk_file");
     }
 
     #[test]
     fn an_empty_variable_counts_as_none() {
         let folder = folder("sk_file\n");
-        assert_eq!(header(&Key::find(Some(""), Some(folder.path())).unwrap()), "Bearer sk_file");
+        assert_eq!(header(&Key::find(Some(""), Some(folder.path()), Server::ThisMachine).unwrap()), "Bearer sk_file");
     }
 
     #[test]
@@ -159,9 +181,22 @@ mod tests {
     }
 
     #[test]
+    fn another_machine_gets_no_key_that_nobody_named() {
+        let folder = folder("sk_file\n");
+        let there = Server::AnotherMachine;
+        assert_eq!(header(&Key::find(Some("sk_given"), None, there).unwrap()), "Bearer sk_given");
+        assert_eq!(header(&Key::find(None, Some(folder.path()), there).unwrap()), "Bearer sk_file");
+        let unnamed = Key::find(Some(" "), None, there).unwrap();
+        assert!(matches!(unnamed, Key::Unnamed), "{unnamed:?}");
+        for place in ["--key", "SLUICE_KEY", "--data-dir"] {
+            assert!(unnamed.advice().contains(place));
+        }
+    }
+
+    #[test]
     fn the_advice_names_every_place_that_was_tried() {
         let folder = tempfile::tempdir().unwrap();
-        let advice = Key::find(None, Some(folder.path())).unwrap().advice();
+        let advice = Key::find(None, Some(folder.path()), Server::ThisMachine).unwrap().advice();
         for place in ["--key", "SLUICE_KEY", "admin.key", "no such file", "--data-dir"] {
             assert!(advice.contains(place), "{advice}");
         }
@@ -169,8 +204,8 @@ mod tests {
 
     #[test]
     fn neither_advice_nor_debug_nor_an_error_shows_the_key() {
-        let key = Key::find(Some("sk_secret"), Some(Path::new("data"))).unwrap();
-        let refused = Key::find(Some("sk_sec\nret"), Some(Path::new("data"))).unwrap_err();
+        let key = Key::find(Some("sk_secret"), Some(Path::new("data")), Server::ThisMachine).unwrap();
+        let refused = Key::find(Some("sk_sec\nret"), Some(Path::new("data")), Server::ThisMachine).unwrap_err();
         for text in [key.advice(), format!("{key:?}"), format!("{refused:?}")] {
             assert!(!text.contains("sk_sec"), "{text}");
         }

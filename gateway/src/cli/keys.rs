@@ -3,17 +3,15 @@
 //! Owns how keys are asked for and shown. Does not own where a command's own key comes from
 //! (`key`). Invariant: a key is printed once, on standard output, where it was just made.
 
-use std::io::IsTerminal as _;
-
-use anyhow::anyhow;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::client::{Client, Remote};
+use super::confirmation::Confirmation;
 use super::failure::Usage;
-use super::modules::{Page, confirm, to_seconds};
 use super::output::Out;
+use super::pages::{self, Page, Paging, to_seconds};
 
 /// Where keys are below the API.
 const KEYS: [&str; 1] = ["keys"];
@@ -54,12 +52,8 @@ pub(super) struct Create {
 /// Which keys.
 #[derive(Debug, clap::Args)]
 pub(super) struct List {
-    /// From 1.
-    #[arg(long, default_value_t = 1)]
-    page: u32,
-    /// Keys a page, 1 to 200.
-    #[arg(long, default_value_t = 50)]
-    limit: u32,
+    #[command(flatten)]
+    paging: Paging,
     #[command(flatten)]
     remote: Remote,
 }
@@ -69,9 +63,8 @@ pub(super) struct List {
 pub(super) struct Delete {
     /// Its id, as `sluice key list` has it.
     id: uuid::Uuid,
-    /// Do not ask.
-    #[arg(long, short)]
-    yes: bool,
+    #[command(flatten)]
+    confirmation: Confirmation,
     #[command(flatten)]
     remote: Remote,
 }
@@ -149,30 +142,24 @@ async fn create(args: Create, out: Out) -> anyhow::Result<()> {
 
 async fn list(args: List, out: Out) -> anyhow::Result<()> {
     let client = Client::new(&args.remote, out)?;
-    let query = [("page", args.page.to_string()), ("limit", args.limit.to_string())];
-    let answer = client.get(&KEYS, &query).await?;
+    let answer = client.get(&KEYS, &args.paging.query()).await?;
     if out.when_json(&answer.body)? {
         return Ok(());
     }
     let page: Page<View> = answer.read()?;
-    let rows: Vec<_> = page.items.iter().map(View::row).collect();
-    out.table(&["ID", "NAME", "ROLE", "EXPIRES", "LAST USED", "MODULES", "JOBS"], &rows)?;
-    if (rows.len() as u64) < page.total {
-        out.note(&format!("page {} of {} keys", args.page, page.total));
-    }
-    Ok(())
+    let shown = pages::List {
+        header: &["ID", "NAME", "ROLE", "EXPIRES", "LAST USED", "MODULES", "JOBS"],
+        row: View::row,
+        nothing: "no keys",
+    };
+    Ok(args.paging.show(out, &page, &shown)?)
 }
 
 async fn delete(args: Delete, out: Out) -> anyhow::Result<()> {
-    let asks = !args.yes;
-    if asks && !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
-        return Err(Usage("there is no terminal to ask on: --yes is needed to delete".to_owned()).into());
-    }
+    args.confirmation.require()?;
     let client = Client::new(&args.remote, out)?;
     let id = args.id.to_string();
-    if asks && !confirm(format!("Delete the key {id}? Whoever has it is locked out at once. [y/N] ")).await? {
-        return Err(anyhow!("nothing was deleted"));
-    }
+    args.confirmation.ask(format!("Delete the key {id}? Whoever has it is locked out at once. [y/N] ")).await?;
     let answer = client.delete(&[&KEYS, [id.as_str()].as_slice()].concat()).await?;
     if out.when_json(&answer.body)? {
         return Ok(());

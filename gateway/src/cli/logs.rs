@@ -15,8 +15,9 @@ use serde_json::Value;
 
 use super::client::{Answer, Client, Error, Remote};
 use super::invoke::duration;
-use super::modules::{self, Page, View};
+use super::modules::{self, View};
 use super::output::{self, Out, Paint};
+use super::pages::Page;
 use crate::model::{ExecutionId, ModuleRef};
 use crate::store::PageRequest;
 

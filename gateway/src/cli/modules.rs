@@ -4,7 +4,6 @@
 //! may be newer, so what is shown is read leniently. Invariant: a file that
 //! `download` leaves under its name has the digest that the gateway promised.
 
-use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
@@ -16,8 +15,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::build::imports_told;
 use super::client::{Client, Remote};
-use super::failure::{Advised, Usage};
+use super::confirmation::Confirmation;
+use super::failure::Advised;
 use super::output::Out;
+use super::pages::{self, Page, Paging, to_seconds};
 use super::upload::progress_bar;
 use super::whole_file::WholeFile;
 use crate::model::{Digest, ModuleRef};
@@ -37,12 +38,8 @@ pub(super) struct List {
     /// What the modules are for: job-step or http.
     #[arg(long)]
     kind: Option<String>,
-    /// From 1.
-    #[arg(long, default_value_t = 1)]
-    page: u32,
-    /// Modules a page, 1 to 200.
-    #[arg(long, default_value_t = 50)]
-    limit: u32,
+    #[command(flatten)]
+    paging: Paging,
     #[command(flatten)]
     remote: Remote,
 }
@@ -73,9 +70,8 @@ pub(super) struct Download {
 pub(super) struct Delete {
     /// An id, `name`, `name@1.2.3` or `name@^1.2`: one version, the newest that matches.
     module: ModuleRef,
-    /// Do not ask.
-    #[arg(long, short)]
-    yes: bool,
+    #[command(flatten)]
+    confirmation: Confirmation,
     #[command(flatten)]
     remote: Remote,
 }
@@ -116,14 +112,6 @@ struct SignatureView {
     verified_at: Option<String>,
 }
 
-/// A page of a list.
-#[derive(Debug, Deserialize)]
-pub(super) struct Page<T> {
-    pub(super) items: Vec<T>,
-    #[serde(default)]
-    pub(super) total: u64,
-}
-
 /// One resource of one module.
 pub(super) fn path<'a>(module: &'a str, rest: &[&'a str]) -> Vec<&'a str> {
     [&MODULES, [module].as_slice(), rest].concat()
@@ -132,7 +120,7 @@ pub(super) fn path<'a>(module: &'a str, rest: &[&'a str]) -> Vec<&'a str> {
 /// Lists a page of modules.
 pub(super) async fn list(args: List, out: Out) -> anyhow::Result<()> {
     let client = Client::new(&args.remote, out)?;
-    let mut query = vec![("page", args.page.to_string()), ("limit", args.limit.to_string())];
+    let mut query = args.paging.query();
     query.extend(args.q.map(|text| ("q", text)));
     query.extend(args.name.map(|name| ("name", name)));
     query.extend(args.kind.map(|kind| ("kind", kind)));
@@ -141,24 +129,12 @@ pub(super) async fn list(args: List, out: Out) -> anyhow::Result<()> {
         return Ok(());
     }
     let page: Page<View> = answer.read()?;
-    let rows: Vec<_> = page.items.iter().map(View::row).collect();
-    if rows.is_empty() {
-        out.note(if page.total == 0 {
-            "no modules yet; `sluice upload` stores one"
-        } else {
-            "no modules on this page"
-        });
-    } else {
-        out.table(&["NAME", "VERSION", "KIND", "SIZE", "FUNCTIONS", "CREATED"], &rows)?;
-    }
-    let before = u64::from(args.page.saturating_sub(1)) * u64::from(args.limit);
-    let shown = before.saturating_add(rows.len() as u64);
-    if !rows.is_empty() && (shown < page.total || args.page > 1) {
-        let next =
-            if shown < page.total { format!("; the next are on --page {}", args.page + 1) } else { String::new() };
-        out.note(&format!("{} to {shown} of {}{next}", before + 1, page.total));
-    }
-    Ok(())
+    let shown = pages::List {
+        header: &["NAME", "VERSION", "KIND", "SIZE", "FUNCTIONS", "CREATED"],
+        row: View::row,
+        nothing: "no modules yet; `sluice upload` stores one",
+    };
+    Ok(args.paging.show(out, &page, &shown)?)
 }
 
 impl View {
@@ -196,12 +172,6 @@ impl View {
     }
 }
 
-/// A time without the fraction that nobody sorts a list by; what is no time as it came.
-pub(super) fn to_seconds(time: &str) -> String {
-    let parsed = time.parse::<jiff::Timestamp>();
-    parsed.map_or_else(|_| time.to_owned(), |time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
-}
-
 impl SignatureView {
     fn text(&self) -> String {
         let verified = self.verified_at.as_ref().map_or("not checked".to_owned(), |at| format!("checked {at}"));
@@ -221,36 +191,17 @@ pub(super) async fn show(args: Show, out: Out) -> anyhow::Result<()> {
 
 /// Deletes the version that the reference means now; nothing is deleted unless it was shown or `--yes` given.
 pub(super) async fn delete(args: Delete, out: Out) -> anyhow::Result<()> {
-    let asks = !args.yes;
-    if asks && !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
-        return Err(Usage("there is no terminal to ask on: --yes is needed to delete".to_owned()).into());
-    }
+    args.confirmation.require()?;
     let client = Client::new(&args.remote, out)?;
     let view: View = client.get(&path(&args.module.to_string(), &[]), &[]).await?.read()?;
-    if asks && !confirm(format!("Delete {} {} with its permissions and logs? [y/N] ", view.name, view.version)).await? {
-        return Err(anyhow!("nothing was deleted"));
-    }
+    let question = format!("Delete {} {} with its permissions and logs? [y/N] ", view.name, view.version);
+    args.confirmation.ask(question).await?;
     // By id: whatever was uploaded since the question is not what the answer was about.
     let answer = client.delete(&path(&view.id, &[])).await?;
     if out.when_json(&answer.body)? {
         return Ok(());
     }
     Ok(out.line(&format!("deleted {} {}", view.name, view.version))?)
-}
-
-pub(super) async fn confirm(question: String) -> anyhow::Result<bool> {
-    let answer = tokio::task::spawn_blocking(move || {
-        let mut stderr = std::io::stderr().lock();
-        stderr.write_all(super::output::printable(&question).as_bytes())?;
-        stderr.flush()?;
-        let mut line = String::new();
-        if std::io::stdin().read_line(&mut line)? == 0 {
-            // Nobody pressed Enter: the next words begin a line of their own.
-            writeln!(stderr)?;
-        }
-        Ok::<_, std::io::Error>(line)
-    });
-    Ok(matches!(answer.await??.trim(), "y" | "Y" | "yes"))
 }
 
 /// Saves the component. What is there stays until the whole has come; an error or a signal leaves no partial file.

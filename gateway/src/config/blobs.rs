@@ -79,6 +79,13 @@ impl Blobs {
         });
         let only_s3 = || if is_s3.get() { Ok(()) } else { Err("goes with a `url` of `s3://` only") };
         let credentials = Credentials::read(section, only_s3);
+        for key in ["timeout_ms", "total_timeout_ms"] {
+            if section.has(key)
+                && let Err(message) = only_s3()
+            {
+                section.mistake(key, message);
+            }
+        }
         let timeout_ms = section.integer("timeout_ms", TIMEOUT_MS, 1..=TIMEOUT_MS_MAX);
         let total_timeout_ms = section.integer("total_timeout_ms", TOTAL_TIMEOUT_MS, 1..=TIMEOUT_MS_MAX);
         if let Self::S3(s3) = &mut blobs {

@@ -214,6 +214,8 @@ fn a_bucket_that_is_wrongly_written_is_refused_without_repeating_it() {
         ("url = \"s3://bucket\"\nsecret_access_key = \"hunter2\"", "go together"),
         ("access_key_id = \"a\"\nsecret_access_key = \"hunter2\"", "`s3://` only"),
         ("url = \"s3://bucket\"\ntimeout_ms = 0", "expected 1 to"),
+        ("url = \"fs:blobs\"\ntimeout_ms = 5000", "`s3://` only"),
+        ("total_timeout_ms = 5000", "`s3://` only"),
     ] {
         let lines = report(&format!("[blobs]\n{wrong}\n"), &[]);
         assert!(lines[0].contains(said), "{wrong}: {lines:?}");

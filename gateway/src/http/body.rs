@@ -211,8 +211,9 @@ impl<B: Body> Limited<B> {
     }
 }
 
-/// How long a body may take of which so much has arrived.
-fn time_allowed(timeout: Duration, received_bytes: u64) -> Duration {
+/// How long a body may take of which so much has arrived; or been taken, by who reads a large answer.
+#[must_use]
+pub fn time_allowed(timeout: Duration, received_bytes: u64) -> Duration {
     timeout.saturating_add(Duration::from_secs(received_bytes / BYTES_PER_EXTRA_SECOND))
 }
 

@@ -60,11 +60,16 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Loads the snapshot from the store and sweeps blobs that nothing refers to.
+    /// Loads the snapshot from the store and sweeps blobs that nothing refers to. Where they are shared
+    /// with other gateways the caller has to [`Self::sweep_first`]: a bucket may be slow, or away.
     pub async fn open(parts: Parts) -> Result<Arc<Self>, Error> {
         let modules = parts.store.all_modules().await?;
         let snapshot = Snapshot::of(modules.into_iter().map(|module| revision(&parts, module)));
-        sweep::at_start(&parts, digests(&snapshot)).await;
+        if parts.blobs.is_shared() {
+            sweep::code(&parts, digests(&snapshot)).await;
+        } else {
+            sweep::at_start(&parts, digests(&snapshot)).await;
+        }
         Ok(Arc::new(Self {
             parts,
             snapshot: ArcSwap::from_pointee(snapshot),
@@ -150,6 +155,12 @@ impl Registry {
     async fn hold(&self, digest: Digest) -> Result<(OwnedMutexGuard<()>, Option<Hold>), Error> {
         let here = self.digests.lock(digest).await;
         Ok((here, hold_everywhere(&self.parts, digest).await?))
+    }
+
+    /// The first sweep of shared blobs, which also tells of bytes that are missing. Does no harm at any time.
+    pub async fn sweep_first(&self) {
+        let known = digests(&self.snapshot());
+        sweep::first(&self.parts, &known).await;
     }
 
     /// Removes blobs that nothing refers to. Does no harm at any time; where blobs are shared with

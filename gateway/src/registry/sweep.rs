@@ -15,13 +15,28 @@ const DIGESTS_LOGGED_MAX: usize = 10;
 /// At start: forgets code that no module has, tells of bytes that are missing, and removes what no
 /// row refers to. Failing at it is no reason not to start.
 pub(super) async fn at_start(parts: &Parts, wanted: HashSet<Digest>) {
-    let Some(stored) = stored(parts, &wanted).await else { return };
+    if first(parts, &wanted).await {
+        parts.compiler.retain(wanted).await;
+    }
+}
+
+/// The same without the code; whether the blobs could be listed, and may be swept.
+pub(super) async fn first(parts: &Parts, wanted: &HashSet<Digest>) -> bool {
+    let Some(stored) = stored(parts, wanted).await else { return false };
     let missing: Vec<_> = wanted.difference(&stored).take(DIGESTS_LOGGED_MAX).collect();
     if !missing.is_empty() {
         tracing::error!(?missing, "modules have lost their bytes");
     }
-    remove_all(parts, stored.difference(&wanted).copied()).await;
-    parts.compiler.retain(wanted).await;
+    remove_all(parts, stored.difference(wanted).copied()).await;
+    true
+}
+
+/// At start: forgets code that no module has, without asking for blobs. Not where the store has no modules: it
+/// may be the wrong one.
+pub(super) async fn code(parts: &Parts, wanted: HashSet<Digest>) {
+    if !wanted.is_empty() {
+        parts.compiler.retain(wanted).await;
+    }
 }
 
 /// Later: removes what no row refers to. `known` may be behind what other gateways did.

@@ -28,25 +28,22 @@ const COPY_BYTES_SLACK: u64 = 16 * 1024 * 1024;
 const COPY_LIMIT_MESSAGE: &str = "fuel allocated for hostcalls has been exhausted";
 
 /// Runs `call` on a fresh instance. Cancelled, the instance is dropped in the
-/// middle of what it did.
+/// middle of what it did, and the call's witness is told what that was.
 pub(super) async fn run(engine: &Engine, ready: &Ready, call: Call, bounds: &Bounds) -> Execution {
     let started = Instant::now();
     let timeout = Duration::from_millis(call.limits.timeout_ms);
     let deadline = started.checked_add(timeout).unwrap_or(started);
     let limits = call.limits;
-    let mut store = store(engine, call, bounds, deadline);
+    let mut entered =
+        Entered { store: store(engine, call, bounds, deadline), fuel: limits.fuel, started, has_returned: false };
 
     // The timer is set only once the call has to wait for something, so a short
     // call pays nothing for it.
-    let returned = tokio::time::timeout_at(deadline.into(), invoke(&mut store, ready)).await;
+    let returned = tokio::time::timeout_at(deadline.into(), invoke(&mut entered.store, ready)).await;
 
-    let used = store.get_fuel().ok().zip(limits.fuel).map(|(left, given)| given.saturating_sub(left));
-    let state = store.into_data();
-    let usage = Usage {
-        fuel: used,
-        memory_bytes: state.memory.peak_bytes(),
-        duration_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
-    };
+    entered.has_returned = true;
+    let usage = entered.usage();
+    let state = entered.store.data_mut();
     let result = match returned {
         Ok(Ok(returned)) => outcome::check(returned, bounds.output_bytes),
         Ok(Err(error)) => Err(classify(&error, &limits, &usage, bounds)),
@@ -54,6 +51,34 @@ pub(super) async fn run(engine: &Engine, ready: &Ready, call: Call, bounds: &Bou
     };
     let (lines, lines_dropped) = state.log.finish();
     Execution { result, data: state.context.finish(), usage, lines, lines_dropped }
+}
+
+/// A store from its one call to its end.
+struct Entered {
+    store: Store<State>,
+    fuel: Option<u64>,
+    started: Instant,
+    /// The call is over, and `run` tells of it.
+    has_returned: bool,
+}
+
+impl Entered {
+    fn usage(&self) -> Usage {
+        Usage {
+            fuel: self.store.get_fuel().ok().zip(self.fuel).map(|(left, given)| given.saturating_sub(left)),
+            memory_bytes: self.store.data().memory.peak_bytes(),
+            duration_us: u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        if !self.has_returned {
+            let usage = self.usage();
+            self.store.data_mut().log.cancel(usage);
+        }
+    }
 }
 
 fn store(engine: &Engine, call: Call, bounds: &Bounds, deadline: Instant) -> Store<State> {

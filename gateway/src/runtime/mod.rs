@@ -23,6 +23,7 @@ pub mod worker;
 
 pub use compile::CompileIn;
 pub use engine::Metering;
+pub use host::log::{Cancelled, Witness};
 pub use load::{Artifact, LoadError};
 
 use std::sync::Arc;
@@ -80,6 +81,8 @@ pub struct Call {
     pub limits: EffectiveLimits,
     /// Set when the request is traced.
     pub trace: Option<Sampled>,
+    /// Tells what the execution did when it is cancelled; a new one for each call.
+    pub witness: Witness,
 }
 
 /// Code and a slot for one call; the slot is given back when it is dropped.
@@ -247,7 +250,7 @@ impl Runtime {
         Ok(Ready { artifact, function, _slots: slots })
     }
 
-    /// Runs `call`. Cancelled, the execution ends at once.
+    /// Runs `call`. Cancelled, the execution ends at once, and the call's witness tells of it.
     pub async fn run(&self, ready: Ready, call: Call) -> Execution {
         let span = call.trace.as_ref().map(|trace| trace.span().clone());
         let run = instance::run(&self.engine, &ready, call, &self.bounds);

@@ -46,7 +46,7 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new(mut call: Call, bounds: &Bounds, deadline: Instant) -> Self {
-        let log = Log::new(bounds.log_lines, bounds.log_bytes, bounds.clock.clone());
+        let log = Log::new(bounds.log_lines, bounds.log_bytes, call.witness.clone(), bounds.clock.clone());
         let mut table = ResourceTable::new();
         table.set_max_capacity(WASI_RESOURCES_MAX);
         let mut http = WasiHttpCtx::new();

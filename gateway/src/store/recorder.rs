@@ -1,8 +1,9 @@
 //! The way of an execution record into the store: a bounded queue and batches.
 //!
 //! Owns what is queued and when it is written. Does not own rows (the store) nor
-//! what is worth recording (`runtime`). Invariant: whoever records never waits,
-//! and every record is stored or counted as dropped.
+//! what is worth recording (`runtime`). Invariants: whoever records never waits,
+//! every record is stored or counted as dropped, and nothing says that a record is
+//! stored which isn't.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -94,9 +95,14 @@ struct Shared {
 struct Queued {
     record: ExecutionRecord,
     log_bytes: u64,
-    /// Dropped, which wakes the other end, when the record is stored or given up.
+    /// Told when the record is stored; dropped, which wakes the other end too, when it is given up.
     done: Option<oneshot::Sender<()>>,
 }
+
+/// A record was dropped, and counted: the queue is full, or the store will not have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the record was dropped")]
+pub struct Dropped;
 
 impl Recorder {
     /// A queue, and the service that empties it into `store`; `on_dropped` is told
@@ -124,14 +130,16 @@ impl Recorder {
         self.offer(record, None);
     }
 
-    /// Queues a record and waits until it is stored (or dropped): for what must be
-    /// readable at once. A call that is cancelled leaves the record in the queue.
-    pub async fn record_durably(&self, record: ExecutionRecord) {
+    /// Queues a record and waits until it is stored: for what must be readable at once. While the store is
+    /// away that has no end. A call that is cancelled leaves the record in the queue.
+    ///
+    /// # Errors
+    /// [`Dropped`] where it never will be.
+    pub async fn record_durably(&self, record: ExecutionRecord) -> Result<(), Dropped> {
         let (done, stored) = oneshot::channel();
         self.offer(record, Some(done));
         self.shared.batch_ready.notify_one();
-        // Nothing is ever sent: the other end is dropped when the record is done with.
-        let _ = stored.await;
+        stored.await.map_err(|_| Dropped)
     }
 
     /// How many records were dropped since the start.
@@ -235,7 +243,7 @@ impl Service {
 
     /// Tells whether the batch is stored now; if not, it was dropped and counted.
     async fn commit(&self, batch: Batch, stop: &CancellationToken) -> bool {
-        let Batch { records, waiting: _waiting, .. } = batch;
+        let Batch { records, waiting, .. } = batch;
         if records.is_empty() {
             return true;
         }
@@ -244,7 +252,13 @@ impl Service {
         let mut wait = config.retry_after;
         let mut tries_left = if stop.is_cancelled() { config.tries_at_stop } else { config.tries };
         loop {
-            let Err(error) = self.store.record_executions(Arc::clone(&records)).await else { return true };
+            let Err(error) = self.store.record_executions(Arc::clone(&records)).await else {
+                for done in waiting {
+                    // Whoever waited may have left.
+                    let _ = done.send(());
+                }
+                return true;
+            };
             tries_left = tries_left.saturating_sub(1);
             if tries_left == 0 || !is_worth_retrying(&error) {
                 let count = records.len() as u64;

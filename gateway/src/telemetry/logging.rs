@@ -20,6 +20,7 @@ use tracing_subscriber::filter::{EnvFilter, FilterExt, LevelFilter, filter_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::json_lines::JsonLines;
 use super::otlp;
 use crate::config::{self, LogFormat};
 
@@ -129,7 +130,7 @@ where
         let colours = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Ok(layer.with_ansi(colours).with_filter(filter).boxed())
     } else {
-        Ok(layer.json().flatten_event(true).with_span_list(false).with_filter(filter).boxed())
+        Ok(layer.event_format(JsonLines).with_filter(filter).boxed())
     }
 }
 

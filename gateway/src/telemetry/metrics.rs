@@ -320,7 +320,7 @@ impl ModuleMetrics {
         code: Option<Code>,
         duration_us: u64,
         fuel: Option<u64>,
-        memory_bytes: u64,
+        memory_bytes: Option<u64>,
     ) {
         let handles = &self.0;
         handles.count_execution(status, code);
@@ -328,8 +328,10 @@ impl ModuleMetrics {
         if let Some(fuel) = fuel {
             handles.fuel.inc_by(fuel);
         }
-        #[expect(clippy::cast_precision_loss, reason = "exact up to 8 PiB, which no guest has")]
-        handles.families.execution_memory.observe(memory_bytes as f64);
+        if let Some(memory_bytes) = memory_bytes {
+            #[expect(clippy::cast_precision_loss, reason = "exact up to 8 PiB, which no guest has")]
+            handles.families.execution_memory.observe(memory_bytes as f64);
+        }
     }
 
     /// A host call was denied for want of a permission.

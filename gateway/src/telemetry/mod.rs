@@ -5,6 +5,7 @@
 //! counters and nothing else.
 
 mod alerts;
+mod json_lines;
 mod logging;
 mod metrics;
 mod otlp;

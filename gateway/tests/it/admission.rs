@@ -75,6 +75,21 @@ async fn a_client_that_leaves_cancels_its_execution_and_gives_the_slot_back() {
     gw.invoke("echo", json!(null)).await.expect_status(200);
 }
 
+#[tokio::test]
+async fn a_cancelled_execution_keeps_its_log_and_what_it_used() {
+    let gw = TestGateway::start().await.module("log-spam").await;
+    let flood = gw.request(reqwest::Method::POST, "/api/v1/wasm/modules/log-spam/invoke");
+    let call = tokio::spawn(flood.json(&json!({"input": {"bytes": 10, "lines": 4_000_000_000_u64}})).send());
+    until_running(&gw, 1).await;
+    call.abort();
+    let canceled = |answer: &Answer| answer.json()["total"] == 1;
+    let listed = gw.eventually("/api/v1/wasm/executions?status=canceled", canceled).await.json();
+    let record = &listed["items"][0];
+    assert!(record["fuel"].as_u64().unwrap() > 0 && record["memory_bytes"].as_u64().unwrap() > 0, "{record}");
+    let lines = gw.lines(record["execution_id"].as_str().unwrap()).await;
+    assert_eq!((lines.len(), &lines[999]["message"]), (1000, &json!("x".repeat(10))));
+}
+
 #[test]
 fn slots_come_back_however_executions_end() {
     // With one slot and no wait, a single one that is lost refuses all that follow.

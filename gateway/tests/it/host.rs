@@ -37,6 +37,27 @@ async fn numbers_reach_the_step_as_they_are_written() {
     }
 }
 
+#[tokio::test]
+async fn the_last_errors_of_a_log_that_is_full_are_kept_without_their_fields() {
+    let gw = TestGateway::start_with(|config| config.limits.log_lines = 0).await.module("log-spam").await;
+    let log = async |level: &str, message: String| {
+        let input = json!({"level": level, "message": message, "fields": [["a", "1"]]});
+        let body = json!({ "input": input });
+        let answer = gw.invoke_with("log-spam", "fields", body).await.expect_status(200).json();
+        let id = answer["execution_id"].as_str().unwrap().to_owned();
+        let dropped = gw.ended_execution(&id).await["lines_dropped"].clone();
+        (gw.lines(&id).await, dropped)
+    };
+    assert_eq!(log("warn", "no room".to_owned()).await, (vec![], json!(1)));
+    let (lines, dropped) = log("error", "panicked at src/lib.rs:1:1".to_owned()).await;
+    assert_eq!((lines.len(), dropped), (1, json!(0)));
+    assert_eq!((&lines[0]["message"], &lines[0]["level"]), (&json!("panicked at src/lib.rs:1:1"), &json!("error")));
+    assert_eq!(lines[0]["fields"], json!({}));
+    // It has a bound of its own.
+    let (lines, _) = log("error", "ä".repeat(10_000)).await;
+    assert_eq!(lines[0]["message"], "ä".repeat(4064));
+}
+
 #[test]
 fn p04_output_parsing_and_context_update() {
     let start = async { TestGateway::start().await.module("context").await };

@@ -1,7 +1,7 @@
 //! Modules in an object store: as it should be, and when the store is down, slow or lies.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use reqwest::Method;
@@ -12,7 +12,7 @@ use sluice::model::Digest;
 
 use crate::support::component::{constant, echo, padded};
 use crate::support::s3::{Fault, S3Server};
-use crate::support::{Answer, TestGateway};
+use crate::support::{Answer, Process, TestGateway};
 
 const MODULES: &str = "/api/v1/wasm/modules";
 const ALERTS: &str = "sluice_security_alerts_total{kind=\"integrity\"}";
@@ -44,9 +44,9 @@ async fn in_bounded_time<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(BOUNDED, work).await.expect("an answer in bounded time")
 }
 
-async fn ready(gw: &TestGateway) -> (u16, Value) {
-    let answer = in_bounded_time(gw.get("/readyz")).await;
-    (answer.status.as_u16(), answer.json())
+/// What is said once it is this; whoever asks within a second is told what was found then.
+async fn ready(gw: &TestGateway, status: u16) -> Value {
+    gw.eventually("/readyz", |answer| answer.status == status).await.json()
 }
 
 #[tokio::test]
@@ -58,7 +58,7 @@ async fn a_module_lives_in_the_bucket_and_nowhere_else() {
     assert_eq!(s3.digests(), std::slice::from_ref(&digest));
     assert_eq!(std::fs::read(s3.object(&digest)).unwrap(), echo("a"));
     assert!(gw.files().blobs.is_empty() && gw.files().others.is_empty(), "{:?}", gw.files());
-    assert_eq!(ready(&gw).await.0, 200);
+    assert_eq!(ready(&gw, 200).await, json!({"status": "ready"}));
 
     let gw = restarted(gw, &s3).await;
     gw.invoke("echo", json!("x")).await.expect_status(200);
@@ -107,8 +107,8 @@ async fn a_store_that_is_down_stops_uploads_and_no_module_that_runs() {
     gw.upload("echo", "1.0.0", echo("a")).await.expect_status(201);
     for fault in [Fault::Refuses, Fault::Hangs, Fault::Errors(usize::MAX)] {
         s3.break_with(fault);
-        let (status, said) = ready(&gw).await;
-        assert_eq!((status, &said["checks"]), (503, &json!({"store": "ok", "blobs": "failed"})), "{fault:?}");
+        let said = ready(&gw, 503).await;
+        assert_eq!(said["checks"], json!({"store": "ok", "blobs": "failed"}), "{fault:?}");
         gw.invoke("echo", json!("x")).await.expect_status(200);
         gw.get(MODULES).await.expect_status(200);
         let refused = in_bounded_time(gw.upload("other", "1.0.0", echo("b"))).await.expect_refusal(500, "internal");
@@ -117,11 +117,37 @@ async fn a_store_that_is_down_stops_uploads_and_no_module_that_runs() {
         assert!(gw.files().others.is_empty(), "{:?}", gw.files());
 
         s3.break_with(Fault::None);
-        assert_eq!(ready(&gw).await, (200, json!({"status": "ready"})), "{fault:?}");
+        ready(&gw, 200).await;
         gw.get(&format!("{MODULES}/echo/download")).await.expect_status(200);
     }
     gw.upload("other", "1.0.0", echo("b")).await.expect_status(201);
     assert_eq!(gw.metric(ALERTS).await, 0);
+}
+
+#[tokio::test]
+async fn asking_for_readiness_asks_the_bucket_once_a_second_whoever_asks() {
+    let s3 = S3Server::start().await;
+    let gw = gateway_on(&s3).await;
+    ready(&gw, 200).await;
+    for fault in [Fault::None, Fault::Hangs] {
+        s3.break_with(fault);
+        let (before, began) = (s3.lists(), Instant::now());
+        let asking = (0..100).map(|_| async { Answer::of(gw.anonymous(Method::GET, "/readyz")).await.status });
+        in_bounded_time(futures_util::future::join_all(asking)).await;
+        let most = usize::try_from(began.elapsed().as_secs()).unwrap() + 2;
+        assert!(s3.lists() - before <= most, "{fault:?}: {} in {:?}", s3.lists() - before, began.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_start_does_not_wait_for_a_bucket_that_hangs() {
+    let s3 = S3Server::start().await;
+    s3.break_with(Fault::Hangs);
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    // With the times for real work: four tries of 20 s.
+    let process = Process::start_with(&folder, &s3.toml()).await;
+    process.gateway.get(MODULES).await.expect_status(200);
+    process.stop().await;
 }
 
 #[tokio::test]
@@ -131,7 +157,7 @@ async fn a_gateway_starts_while_the_store_is_down_and_serves_when_it_is_back() {
     gw.upload("echo", "1.0.0", echo("a")).await.expect_status(201);
     s3.break_with(Fault::Refuses);
     let gw = restarted(gw, &s3).await;
-    assert_eq!(ready(&gw).await.0, 503);
+    ready(&gw, 503).await;
     in_bounded_time(gw.invoke("echo", json!("x"))).await.expect_refusal(500, "internal");
     s3.break_with(Fault::None);
     gw.invoke("echo", json!("x")).await.expect_status(200);
@@ -209,7 +235,13 @@ async fn a_sweep_takes_what_is_old_and_leaves_what_another_gateway_may_be_upload
     let gw = restarted(gw, &s3).await;
     let mut expected = [kept.clone(), forgotten[1].clone()];
     expected.sort();
-    assert_eq!(s3.digests(), expected);
+    // No start waits for its sweep.
+    let swept = async {
+        while s3.digests() != expected {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    in_bounded_time(swept).await;
     gw.invoke("kept", json!("x")).await.expect_status(200);
     // What is old goes with its row.
     Answer::of(gw.request(Method::DELETE, &format!("{MODULES}/kept"))).await.expect_status(204);
@@ -240,7 +272,7 @@ async fn a_key_that_is_wrong_is_told_as_a_store_that_does_not_answer() {
         config.blobs = sluice::config::Blobs::S3(bucket);
     })
     .await;
-    assert_eq!(ready(&gw).await.1["checks"]["blobs"], "failed");
+    assert_eq!(ready(&gw, 503).await["checks"]["blobs"], "failed");
     gw.upload("echo", "1.0.0", echo("a")).await.expect_refusal(500, "internal");
 }
 

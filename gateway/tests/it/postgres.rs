@@ -263,8 +263,16 @@ async fn a_gateway_outlives_its_database_and_loses_no_record() {
     assert!(started.elapsed() < Duration::from_secs(8));
     assert!(!refused.to_string().contains("127.0.0.1"), "{refused}");
 
+    // An answer that tells where to look would be wrong; and nothing is run.
+    let path = "/api/v1/wasm/modules/echo/invoke";
+    let unseen = first.request(Method::POST, path).header("prefer", "respond-async").json(&json!({}));
+    let unseen = Answer::of(unseen).await;
+    assert_eq!((unseen.header("location"), unseen.header("retry-after")), ("", "1"));
+    unseen.expect_refusal(503, "overloaded");
+
     server.start_again();
     first.eventually("/readyz", |answer| answer.status == 200).await;
+    first.eventually("/api/v1/wasm/executions?status=canceled", |answer| answer.json()["total"] == 1).await;
     for id in &ids {
         assert_eq!(first.execution(id).await["status"], "completed");
     }

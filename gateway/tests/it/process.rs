@@ -160,6 +160,25 @@ async fn sigterm_lets_a_call_in_flight_end_and_exits_0() {
 }
 
 #[tokio::test]
+async fn a_signal_ends_a_start_that_hangs() {
+    // A database that takes connections and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("[store]\nurl = \"postgres://u:p@{}/db\"\n", silent.local_addr().unwrap());
+    for signal in [Signal::TERM, Signal::INT] {
+        let folder = folder();
+        std::fs::write(folder.path().join("sluice.toml"), &url).unwrap();
+        let arguments = ["serve", "--data-dir", "data", "--listen", "127.0.0.1:0"];
+        let mut child = crate::support::process::command(folder.path(), &arguments);
+        let mut child = child.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+        let _waiting = silent.accept().await.unwrap();
+        let id = rustix::process::Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
+        rustix::process::kill_process(id, signal).unwrap();
+        let ended = tokio::time::timeout(Duration::from_mins(1), child.wait()).await.expect("an end in time").unwrap();
+        assert_eq!(ended.code(), Some(0));
+    }
+}
+
+#[tokio::test]
 async fn what_has_not_ended_when_the_time_to_drain_is_over_is_cut_and_recorded() {
     let folder = folder();
     let mut process = Process::start_with(&folder, "[server]\ndrain_ms = 200\n").await;

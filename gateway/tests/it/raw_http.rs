@@ -85,6 +85,27 @@ async fn a_connection_that_asks_nothing_is_closed() {
 }
 
 #[tokio::test]
+async fn a_part_of_an_upload_whose_header_never_ends_is_400_and_the_end_of_the_connection() {
+    let gw = TestGateway::start().await;
+    let boundary = "content-type: multipart/form-data; boundary=b";
+    let line = head(&gw, &format!("POST {MODULES}"), &["content-length: 50000000", boundary]);
+    // A header, a second header, and what stands before the first part. The rest of the body never comes.
+    let second = "--b\r\ncontent-disposition: form-data; name=\"name\"\r\n\r\necho\r\n--b\r\nx: ";
+    for begin in ["--b\r\nx: ", second, "before "] {
+        let mut raw = Raw::send(&gw, format!("{line}{begin}")).await;
+        for _ in 0..100 {
+            // It may have been refused by now.
+            let _ = raw.try_more([b'a'; 1024]).await;
+        }
+        let answer = raw.answer().await;
+        let problem = answer.problem(400, "bad-request");
+        assert!(problem["detail"].as_str().unwrap().contains("16384"), "{problem}");
+        raw.closed().await;
+    }
+    gw.upload("echo", "1.0.0", echo("a")).await.expect_status(201);
+}
+
+#[tokio::test]
 async fn leaving_in_the_middle_of_an_upload_leaves_nothing() {
     let gw = TestGateway::start().await;
     let before = gw.files();
@@ -385,7 +406,8 @@ async fn readiness_tells_what_does_not_answer() {
     let ready = Answer::of(gw.anonymous(Method::GET, "/readyz")).await.expect_status(200);
     assert_eq!(ready.json(), json!({"status": "ready"}));
     std::fs::remove_dir_all(gw.folder().path().join("blobs")).unwrap();
-    let unready = Answer::of(gw.anonymous(Method::GET, "/readyz")).await.expect_status(503);
+    // Whoever asks within a second is told what was found then.
+    let unready = gw.eventually("/readyz", |answer| answer.status == 503).await;
     assert_eq!(unready.json()["checks"], json!({"store": "ok", "blobs": "failed"}));
     assert!(!unready.header("x-request-id").is_empty());
     Answer::of(gw.anonymous(Method::GET, "/healthz")).await.expect_status(200);

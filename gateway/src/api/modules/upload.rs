@@ -4,16 +4,18 @@
 //! Does not own what the component may be (`registry`). Invariant: no more of a
 //! body is kept than the bounds of its parts, and no module in memory.
 
+mod parts;
+
 use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::multipart::{Field, MultipartError};
-use axum::extract::{FromRequest as _, Multipart, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 
+use self::parts::Parts;
 use super::refused;
 use super::settings::{self, Place};
 use crate::api::Services;
@@ -25,7 +27,7 @@ use crate::api::query::{Query, shortened};
 use crate::blob::{self, Spool, SpoolFolder};
 use crate::error::{Code, FieldError};
 use crate::http::Problem;
-use crate::http::body::{self, Bounds, Limited};
+use crate::http::body::{Bounds, Limited};
 use crate::model::{AuditEntry, Module, ModuleName, ParseSignatureError, SignatureValue, action, parse_version};
 use crate::registry::{Upload, Uploaded, UploadedSignature};
 
@@ -82,9 +84,9 @@ pub(in crate::api) async fn upload(
     let module_bytes_max = services.config.limits.module_bytes;
     let timeout = Duration::from_millis(services.config.server.body_timeout_ms);
     // Before a byte of the body is read, and until the module is stored.
-    let _turn = services.transfers.upload().await?;
-    let multipart = multipart(request, module_bytes_max, timeout).await?;
-    let form = Form::read(multipart, services.blobs.spools(), module_bytes_max).await?;
+    let _turn = services.transfers.upload(caller.id()).await?;
+    let parts = parts(request, module_bytes_max, timeout).await?;
+    let form = Form::read(parts, services.blobs.spools(), module_bytes_max).await?;
     let upload = form.check(caller.name()).map_err(Problem::malformed)?;
     let resource = format!("{}@{}", upload.name, upload.version);
     let entry = trail.entry(&services, &caller, action::MODULE_UPLOAD, resource);
@@ -113,14 +115,13 @@ fn audited(uploaded: &Uploaded, entry: AuditEntry) -> Option<AuditEntry> {
     }
 }
 
-async fn multipart(request: Request, module_bytes_max: u64, timeout: Duration) -> Result<Multipart, Problem> {
+async fn parts(request: Request, module_bytes_max: u64, timeout: Duration) -> Result<Parts, Problem> {
     if !is_multipart(request.headers()) {
         return Err(Problem::new(Code::UnsupportedMediaType, "an upload is `multipart/form-data`"));
     }
     let (head, body) = request.into_parts();
     let bounds = Bounds { bytes_max: module_bytes_max.saturating_add(TEXT_BYTES_MAX), timeout };
-    let request = Request::from_parts(head, Body::new(Limited::new(body, bounds)?));
-    Multipart::from_request(request, &())
+    Parts::of(head, Limited::new(body, bounds)?)
         .await
         .map_err(|_| Problem::new(Code::BadRequest, "`Content-Type` has no boundary that separates the parts"))
 }
@@ -135,10 +136,13 @@ fn is_multipart(headers: &HeaderMap) -> bool {
 fn broken(error: &MultipartError) -> Problem {
     let mut source: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(error) = source {
-        if let Some(ours) = error.downcast_ref::<body::Error>() {
-            return Problem::from(ours);
+        match error.downcast_ref::<parts::Error>() {
+            Some(parts::Error::Body(error)) => return Problem::from(error),
+            Some(error @ parts::Error::HeadTooLong) => {
+                return Problem::new(Code::BadRequest, format!("the multipart body is broken: {error}"));
+            }
+            None => source = error.source(),
         }
-        source = error.source();
     }
     Problem::new(Code::BadRequest, format!("the multipart body is broken: {}", error.body_text()))
 }
@@ -155,23 +159,24 @@ struct Form {
 }
 
 impl Form {
-    async fn read(mut multipart: Multipart, spools: &SpoolFolder, module_bytes_max: u64) -> Result<Self, Problem> {
+    async fn read(mut parts: Parts, spools: &SpoolFolder, module_bytes_max: u64) -> Result<Self, Problem> {
         let mut form = Self::default();
-        let mut parts = 0;
-        while let Some(field) = multipart.next_field().await.map_err(|error| broken(&error))? {
-            parts += 1;
-            if parts > PARTS_MAX {
+        let mut count = 0;
+        while let Some(mut field) = parts.next().await.map_err(|error| broken(&error))? {
+            count += 1;
+            if count > PARTS_MAX {
                 return Err(Problem::new(Code::BadRequest, format!("there are over {PARTS_MAX} parts")));
             }
-            let Some(name) = form.admit(field.name().unwrap_or_default()) else { continue };
-            if name == "module" {
-                form.module = Some(module(field, spools, module_bytes_max).await?);
-            } else {
-                match text(name, field).await? {
+            match form.admit(field.name().unwrap_or_default()) {
+                None => {}
+                Some("module") => form.module = Some(module(&mut field, spools, module_bytes_max).await?),
+                Some(name) => match text(name, &mut field).await? {
                     Ok(text) => form.texts.push((name, text)),
                     Err(error) => form.errors.push(error),
-                }
+                },
             }
+            // What nobody wanted of it.
+            while field.chunk().await.map_err(|error| broken(&error))?.is_some() {}
         }
         Ok(form)
     }
@@ -286,8 +291,8 @@ fn key_id(text: String) -> Result<String, (&'static str, String)> {
     Ok(text)
 }
 
-async fn module(mut field: Field<'_>, spools: &SpoolFolder, bytes_max: u64) -> Result<Spool, Problem> {
-    match spool(&mut field, spools, bytes_max).await {
+async fn module(field: &mut Field<'_>, spools: &SpoolFolder, bytes_max: u64) -> Result<Spool, Problem> {
+    match spool(field, spools, bytes_max).await {
         Ok(component) => Ok(component),
         Err(Unspooled::Refused(problem)) => Err(problem),
         Err(Unspooled::Failed(error)) => {
@@ -322,7 +327,7 @@ async fn spool(field: &mut Field<'_>, spools: &SpoolFolder, bytes_max: u64) -> R
     Ok(writer.finish().await?)
 }
 
-async fn text(part: &str, mut field: Field<'_>) -> Result<Result<String, FieldError>, Problem> {
+async fn text(part: &str, field: &mut Field<'_>) -> Result<Result<String, FieldError>, Problem> {
     let mut bytes = Vec::new();
     while let Some(chunk) = field.chunk().await.map_err(|error| broken(&error))? {
         if bytes.len() + chunk.len() > PART_BYTES_MAX {

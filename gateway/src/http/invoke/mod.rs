@@ -30,12 +30,15 @@ use crate::clock::Clock;
 use crate::error::{Code, FieldError};
 use crate::model::{ExecutionId, ModuleRef, Role};
 use crate::registry::{Registry, Revision};
-use crate::runtime::{self, Call, Execution, Ready, Runtime};
-use crate::store::recorder::Recorder;
+use crate::runtime::{self, Call, Execution, Ready, Runtime, Witness};
+use crate::store::recorder::{self, Recorder};
 use crate::telemetry::{Metrics, Sampled, Sampler};
 
 /// An execution that takes longer is shown as `running`; most are over long before.
 const SHOWN_AS_RUNNING_AFTER: Duration = Duration::from_millis(250);
+
+/// How long a store that is away is waited for by who asked for an answer at once: it holds a slot meanwhile.
+const RECORDED_WITHIN: Duration = Duration::from_secs(5);
 
 /// What a caller who found no slot is told to wait. Slots come back in milliseconds;
 /// the header has whole seconds.
@@ -157,8 +160,9 @@ async fn invoke(
         env: asked.env,
         limits,
         trace,
+        witness: Witness::default(),
     };
-    if respond_async { Ok(detach(plane, ready, call).await) } else { run(plane, ready, call).await }
+    if respond_async { detach(plane, ready, call).await } else { run(plane, ready, call).await }
 }
 
 /// Runs to the end and answers with it.
@@ -177,12 +181,24 @@ async fn run(plane: &Plane, ready: Ready, call: Call) -> Result<Response<Body>, 
     answer
 }
 
-/// Runs in a task of its own; the answer tells where to look.
-async fn detach(plane: &Plane, ready: Ready, call: Call) -> Response<Body> {
+/// Runs in a task of its own; the answer tells where to look. Without a record that says so nothing is run.
+async fn detach(plane: &Plane, ready: Ready, call: Call) -> Result<Response<Body>, Problem> {
     let running = Running::new(plane, &call);
     let id = call.execution_id;
+    let unrecorded = || {
+        let detail = "the execution can't be recorded now, so that its answer could not be looked up";
+        Problem::new(Code::Overloaded, detail).retry_after_s(RETRY_AFTER_S)
+    };
     // Whoever follows the answer's Location finds it.
-    plane.recorder.record_durably(running.record()).await;
+    match tokio::time::timeout(RECORDED_WITHIN, plane.recorder.record_durably(running.record())).await {
+        Ok(Ok(())) => {}
+        Ok(Err(recorder::Dropped)) => {
+            running.unrecorded();
+            return Err(unrecorded());
+        }
+        // The record is in the queue still, so dropping `running` has to end it.
+        Err(_) => return Err(unrecorded()),
+    }
     let task_plane = plane.clone();
     let cut = plane.detached.cut.clone();
     plane.detached.tasks.spawn(async move {
@@ -196,7 +212,7 @@ async fn detach(plane: &Plane, ready: Ready, call: Call) -> Response<Body> {
             () = cut.cancelled() => {}
         }
     });
-    answer::accepted(id)
+    Ok(answer::accepted(id))
 }
 
 async fn execute(plane: &Plane, ready: Ready, call: Call, running: &mut Running) -> Execution {

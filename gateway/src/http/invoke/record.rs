@@ -9,7 +9,7 @@ use super::Plane;
 use super::answer::{failed_detail, invalid_detail};
 use crate::error::Code;
 use crate::model::{ExecutionError, ExecutionId, ExecutionRecord, Module, Status};
-use crate::runtime::{Call, Execution, Outcome};
+use crate::runtime::{Call, Cancelled, Execution, Outcome, Usage, Witness};
 use crate::store::recorder::Recorder;
 use crate::telemetry::{ModuleMetrics, Sampled};
 
@@ -22,6 +22,7 @@ pub(super) struct Running {
     recorder: Recorder,
     metrics: ModuleMetrics,
     trace: Option<Sampled>,
+    witness: Witness,
     id: ExecutionId,
     module: Arc<Module>,
     function: String,
@@ -38,6 +39,7 @@ impl Running {
             recorder: plane.recorder.clone(),
             metrics: call.metrics.clone(),
             trace: call.trace.clone(),
+            witness: call.witness.clone(),
             id: call.execution_id,
             module: Arc::clone(&call.module),
             function: call.function.clone(),
@@ -93,12 +95,17 @@ impl Running {
         }
     }
 
+    /// Leaves no record, since there was no place for the one that it runs.
+    pub(super) fn unrecorded(mut self) {
+        self.ended = true;
+    }
+
     /// Records how it ended, and counts it.
     pub(super) fn ended(mut self, execution: Execution) {
         self.ended = true;
         let (status, code) = status(&execution);
         let usage = execution.usage;
-        self.metrics.execution_ended(status, code, usage.duration_us, usage.fuel, usage.memory_bytes);
+        self.metrics.execution_ended(status, code, usage.duration_us, usage.fuel, Some(usage.memory_bytes));
         if execution.lines_dropped > 0 {
             self.metrics.log_lines_dropped(execution.lines_dropped);
         }
@@ -124,9 +131,27 @@ impl Drop for Running {
         if self.ended {
             return;
         }
+        let (usage, lines, lines_dropped) = match self.witness.cancelled() {
+            Some(Cancelled { usage, lines, lines_dropped }) => (Some(usage), lines, lines_dropped),
+            // It was cancelled before it began.
+            None => (None, Vec::new(), 0),
+        };
         let duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.metrics.execution_ended(Status::Canceled, None, duration_us, None, 0);
-        let record = ExecutionRecord { status: Status::Canceled, duration_us: Some(duration_us), ..self.take_record() };
+        let (fuel, memory_bytes) =
+            usage.map_or((None, None), |Usage { fuel, memory_bytes, .. }| (fuel, Some(memory_bytes)));
+        self.metrics.execution_ended(Status::Canceled, None, duration_us, fuel, memory_bytes);
+        if lines_dropped > 0 {
+            self.metrics.log_lines_dropped(lines_dropped);
+        }
+        let record = ExecutionRecord {
+            status: Status::Canceled,
+            duration_us: Some(duration_us),
+            fuel,
+            memory_bytes,
+            lines,
+            lines_dropped,
+            ..self.take_record()
+        };
         self.recorder.record(record);
     }
 }
@@ -183,6 +208,7 @@ mod tests {
             recorder: recorder.clone(),
             metrics: Metrics::new().module(&module.name, &module.version),
             trace: None,
+            witness: Witness::default(),
             id: ExecutionId::starting(Timestamp::UNIX_EPOCH),
             module: Arc::clone(&module),
             function: "run".to_owned(),

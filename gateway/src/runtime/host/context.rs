@@ -76,10 +76,10 @@ impl Context {
     }
 
     /// The data as the step left it.
-    pub(in crate::runtime) fn finish(self) -> Option<JsonText> {
-        match self.working {
+    pub(in crate::runtime) fn finish(&mut self) -> Option<JsonText> {
+        match &self.working {
             Working::Read(data) if data.changed => Some(JsonText::of(&data.tree)),
-            _ => self.given,
+            _ => self.given.take(),
         }
     }
 

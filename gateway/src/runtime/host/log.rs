@@ -12,6 +12,7 @@ use wasmtime::component::{ComponentType, Lift, Linker, WasmList, WasmStr};
 use super::fields::Fields;
 use crate::clock::Clock;
 use crate::model::{self, JsonObject, LogLine};
+use crate::runtime::Usage;
 use crate::runtime::state::State;
 
 /// What a line or a field costs on top of its text, so that empty ones are not free.
@@ -24,6 +25,10 @@ const TAIL_BYTES_MAX: usize = 8 * 1024;
 
 /// How many of the last lines of stdout and of stderr each become log lines.
 const TAIL_LINES_MAX: usize = 100;
+
+/// How much is kept of the last errors that there was no room for: the text of a panic, where it was, and what the
+/// standard library says after it.
+const LAST_ERRORS_BYTES_MAX: u64 = 8 * 1024;
 
 #[derive(Debug, Clone, Copy, ComponentType, Lift)]
 #[component(enum)]
@@ -65,11 +70,22 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
                     emit(state, level.into(), &message);
                     state.log.push(level.into(), message, fields, cost);
                 }
+                None if matches!(level, Level::Error) => {
+                    let message = beginning(&store, &message)?;
+                    store.data_mut().log.push_last_error(message);
+                }
                 None => state.log.dropped += 1,
             }
             Ok(())
         },
     )
+}
+
+/// The beginning of a message that there is no room for.
+fn beginning(store: &StoreContextMut<'_, State>, message: &WasmStr) -> wasmtime::Result<String> {
+    let text = message.to_str(store)?;
+    let end = text.floor_char_boundary(usize::try_from(LAST_ERRORS_BYTES_MAX - LINE_BYTES).unwrap_or(usize::MAX));
+    Ok(text.get(..end).unwrap_or_default().to_owned())
 }
 
 type Line = (String, JsonObject, u64);
@@ -130,25 +146,29 @@ pub(in crate::runtime) struct Log {
     lines_max: usize,
     bytes_left: u64,
     dropped: u64,
-    stdio: Stdio,
+    last_errors: VecDeque<LogLine>,
+    last_errors_bytes: u64,
+    witness: Witness,
     clock: Clock,
 }
 
 impl Log {
-    pub(in crate::runtime) fn new(lines_max: u32, bytes_max: u64, clock: Clock) -> Self {
+    pub(in crate::runtime) fn new(lines_max: u32, bytes_max: u64, witness: Witness, clock: Clock) -> Self {
         Self {
             lines: Vec::new(),
             lines_max: lines_max as usize,
             bytes_left: bytes_max,
             dropped: 0,
-            stdio: Stdio::default(),
+            last_errors: VecDeque::new(),
+            last_errors_bytes: 0,
+            witness,
             clock,
         }
     }
 
     /// The streams that WASI writes to.
-    pub(super) fn stdio(&self) -> Stdio {
-        self.stdio.clone()
+    pub(super) fn streams(&self) -> Witness {
+        self.witness.clone()
     }
 
     /// Bytes that the next line may have; `None` when no line fits any more.
@@ -161,12 +181,28 @@ impl Log {
         self.lines.push(LogLine { at: self.clock.now(), level, message, fields });
     }
 
+    /// Keeps an error that is over the bounds until there are too many later ones, without its fields: what a
+    /// step says last before it ends is why. `message` has no more than all of them may have.
+    fn push_last_error(&mut self, message: String) {
+        let cost = |line: &LogLine| LINE_BYTES + line.message.len() as u64;
+        let line = LogLine { at: self.clock.now(), level: model::Level::Error, message, fields: JsonObject::default() };
+        self.last_errors_bytes += cost(&line);
+        self.last_errors.push_back(line);
+        while self.last_errors_bytes > LAST_ERRORS_BYTES_MAX
+            && let Some(first) = self.last_errors.pop_front()
+        {
+            self.last_errors_bytes -= cost(&first);
+            self.dropped += 1;
+        }
+    }
+
     /// All lines, with the tails of stdout and stderr behind them, and how many
     /// were dropped. The tails are outside the bounds of `write`: an exception's
     /// text is worth most when a guest has logged too much.
-    pub(in crate::runtime) fn finish(mut self) -> (Vec<LogLine>, u64) {
+    pub(in crate::runtime) fn finish(&mut self) -> (Vec<LogLine>, u64) {
         let at = self.clock.now();
-        let mut tails = self.stdio.lock();
+        self.lines.extend(self.last_errors.drain(..));
+        let mut tails = self.witness.lock();
         for (stream, level) in [(Stream::Stdout, model::Level::Info), (Stream::Stderr, model::Level::Error)] {
             let tail = std::mem::take(tails.of(stream));
             let (lines, dropped) = tail.into_lines();
@@ -177,7 +213,13 @@ impl Log {
             }));
         }
         drop(tails);
-        (self.lines, self.dropped)
+        (std::mem::take(&mut self.lines), self.dropped)
+    }
+
+    /// Ends the log of an execution that was cancelled: who started it asks the witness.
+    pub(in crate::runtime) fn cancel(&mut self, usage: Usage) {
+        let (lines, lines_dropped) = self.finish();
+        self.witness.lock().cancelled = Some(Box::new(Cancelled { usage, lines, lines_dropped }));
     }
 }
 
@@ -197,11 +239,29 @@ impl Stream {
     }
 }
 
-/// The tails of stdout and stderr. Cheap to clone.
+/// What outlives an execution: the tails of stdout and stderr, which WASI writes to, and what there is to tell of
+/// one that was cancelled. Cheap to clone; made by who calls, since the streams need it in any case.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Stdio(Arc<Mutex<Tails>>);
+pub struct Witness(Arc<Mutex<Tails>>);
 
-impl Stdio {
+/// What is known of an execution that was cancelled.
+#[derive(Debug)]
+pub struct Cancelled {
+    /// What it used until then.
+    pub usage: Usage,
+    /// What it logged until then.
+    pub lines: Vec<LogLine>,
+    /// Lines over its bounds.
+    pub lines_dropped: u64,
+}
+
+impl Witness {
+    /// What the execution left, if it was cancelled after it had begun. Told once.
+    #[must_use]
+    pub fn cancelled(&self) -> Option<Cancelled> {
+        self.lock().cancelled.take().map(|cancelled| *cancelled)
+    }
+
     pub(super) fn write(&self, stream: Stream, bytes: &[u8]) {
         self.lock().of(stream).write(bytes);
     }
@@ -215,6 +275,7 @@ impl Stdio {
 struct Tails {
     stdout: Tail,
     stderr: Tail,
+    cancelled: Option<Box<Cancelled>>,
 }
 
 impl Tails {
@@ -264,14 +325,29 @@ mod tests {
     #[test]
     fn the_end_of_stderr_is_kept_when_the_log_is_full() {
         let (clock, _) = Clock::manual(Timestamp::UNIX_EPOCH);
-        let log = Log::new(0, 0, clock);
-        log.stdio().write(Stream::Stderr, b"first\nthread panicked: no");
-        log.stdio().write(Stream::Stderr, b" such order\n");
+        let mut log = Log::new(0, 0, Witness::default(), clock);
+        log.streams().write(Stream::Stderr, b"first\nthread panicked: no");
+        log.streams().write(Stream::Stderr, b" such order\n");
         let (lines, dropped) = log.finish();
         let messages: Vec<_> = lines.iter().map(|line| line.message.as_str()).collect();
         assert_eq!(messages, ["first", "thread panicked: no such order"]);
         assert!(lines.iter().all(|line| line.level == model::Level::Error));
         assert_eq!(dropped, 0);
+    }
+
+    #[test]
+    fn the_last_errors_are_kept_when_the_log_is_full() {
+        let (clock, _) = Clock::manual(Timestamp::UNIX_EPOCH);
+        let mut log = Log::new(0, 0, Witness::default(), clock);
+        for number in 0..1_000 {
+            log.push_last_error(format!("{number:0>960}"));
+        }
+        log.push_last_error("thread panicked: no such order".to_owned());
+        log.push_last_error("note: run with RUST_BACKTRACE=1".to_owned());
+        let (lines, dropped) = log.finish();
+        // Seven of 1 024 bytes, and two short ones.
+        assert_eq!((lines.len(), dropped), (9, 993));
+        assert!(lines[0].message.ends_with("0993") && lines[7].message.contains("panicked"), "{lines:?}");
     }
 
     proptest! {

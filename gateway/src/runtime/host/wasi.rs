@@ -7,7 +7,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder};
 
-use super::log::{Log, Stdio, Stream};
+use super::log::{Log, Stream, Witness};
 
 /// What clocks are rounded down to: too coarse to time a neighbour's cache lines,
 /// fine enough for everything a step does.
@@ -23,8 +23,8 @@ const WRITE_BYTES: usize = 64 * 1024;
 pub(in crate::runtime) fn context(env: Vec<(String, String)>, log: &Log) -> WasiCtx {
     let mut builder = WasiCtxBuilder::new();
     builder
-        .stdout(Output { stdio: log.stdio(), stream: Stream::Stdout })
-        .stderr(Output { stdio: log.stdio(), stream: Stream::Stderr })
+        .stdout(Output { streams: log.streams(), stream: Stream::Stdout })
+        .stderr(Output { streams: log.streams(), stream: Stream::Stderr })
         .wall_clock(Wall)
         .monotonic_clock(Monotonic(Instant::now()))
         .max_random_size(RANDOM_BYTES_MAX)
@@ -70,7 +70,7 @@ impl HostMonotonicClock for Monotonic {
 
 #[derive(Clone)]
 struct Output {
-    stdio: Stdio,
+    streams: Witness,
     stream: Stream,
 }
 
@@ -92,7 +92,7 @@ impl StdoutStream for Output {
 
 impl OutputStream for Output {
     fn write(&mut self, bytes: bytes::Bytes) -> StreamResult<()> {
-        self.stdio.write(self.stream, &bytes);
+        self.streams.write(self.stream, &bytes);
         Ok(())
     }
 
@@ -116,7 +116,7 @@ impl tokio::io::AsyncWrite for Output {
         _: &mut std::task::Context<'_>,
         bytes: &[u8],
     ) -> std::task::Poll<std::io::Result<usize>> {
-        self.stdio.write(self.stream, bytes);
+        self.streams.write(self.stream, bytes);
         std::task::Poll::Ready(Ok(bytes.len()))
     }
 

@@ -74,7 +74,7 @@ async fn a_record_is_readable_without_a_stop() {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let service = tokio::spawn(set.service.run(async { drop(stopped.await) }));
     let record = record(&set.module, Status::Completed);
-    set.recorder.record_durably(record.clone()).await;
+    set.recorder.record_durably(record.clone()).await.unwrap();
     assert_eq!(set.store.execution(record.execution_id).await.unwrap(), Some(record));
     drop(stop);
     service.await.unwrap();
@@ -89,7 +89,7 @@ async fn a_backlog_of_many_batches_does_not_wait_between_them() {
         set.recorder.record(record(&set.module, Status::Completed));
     }
     let service = tokio::spawn(set.service.run(std::future::pending()));
-    set.recorder.record_durably(record(&set.module, Status::Completed)).await;
+    set.recorder.record_durably(record(&set.module, Status::Completed)).await.unwrap();
     assert_eq!(stored(&set.store).await, 41);
     drop(set.recorder);
     service.await.unwrap();
@@ -105,8 +105,9 @@ async fn a_full_queue_counts_what_it_drops_and_takes_the_next_after_room_was_mad
     let service = tokio::spawn(set.service.run(std::future::pending()));
     loop {
         let (next, dropped) = (record(&set.module, Status::Completed), set.recorder.dropped());
-        set.recorder.record_durably(next.clone()).await;
-        if set.recorder.dropped() == dropped {
+        let stored = set.recorder.record_durably(next.clone()).await;
+        assert_eq!(stored.is_ok(), set.recorder.dropped() == dropped);
+        if stored.is_ok() {
             assert_eq!(set.store.execution(next.execution_id).await.unwrap(), Some(next));
             break;
         }
@@ -139,7 +140,8 @@ async fn a_store_that_fails_costs_the_records_and_not_the_service() {
     set.store.close().await;
     let service = tokio::spawn(set.service.run(std::future::pending()));
     for lost in 1..4 {
-        set.recorder.record_durably(record(&set.module, Status::Completed)).await;
+        let outcome = set.recorder.record_durably(record(&set.module, Status::Completed)).await;
+        assert_eq!(outcome, Err(Dropped));
         assert_eq!((set.recorder.dropped(), told(&set.told)), (lost, lost));
     }
     drop(set.recorder);
@@ -174,7 +176,7 @@ async fn records_wait_without_end_for_a_store_that_is_away_until_the_stop() {
     assert_eq!(set.recorder.dropped(), 0);
     drop(stop);
     service.await.unwrap();
-    waiting.await;
+    assert_eq!(waiting.await, Err(Dropped));
     assert_eq!(set.recorder.dropped(), 1);
 }
 
@@ -183,7 +185,7 @@ async fn a_record_after_the_stop_is_counted_as_dropped() {
     let set = set(Config::for_tests()).await;
     set.service.run(std::future::ready(())).await;
     set.recorder.record(record(&set.module, Status::Completed));
-    set.recorder.record_durably(record(&set.module, Status::Completed)).await;
+    assert_eq!(set.recorder.record_durably(record(&set.module, Status::Completed)).await, Err(Dropped));
     assert_eq!(set.recorder.dropped(), 2);
 }
 

@@ -59,10 +59,10 @@ fn an_execution_is_counted_with_its_outcome_time_fuel_and_memory() {
     let metrics = Metrics::new();
     let (name, version) = module("order-rules");
     let handles = metrics.module(&name, &version);
-    handles.execution_ended(Status::Completed, None, 184, Some(12_345), 1_179_648);
-    handles.execution_ended(Status::Completed, None, 2_000_000, None, 65_536);
-    handles.execution_ended(Status::Failed, Some(Code::FuelExhausted), 50, Some(1), 0);
-    handles.execution_ended(Status::Canceled, None, 100_000_000, Some(4), 5_000_000_000);
+    handles.execution_ended(Status::Completed, None, 184, Some(12_345), Some(1_179_648));
+    handles.execution_ended(Status::Completed, None, 2_000_000, None, Some(65_536));
+    handles.execution_ended(Status::Failed, Some(Code::FuelExhausted), 50, Some(1), Some(0));
+    handles.execution_ended(Status::Canceled, None, 100_000_000, Some(4), Some(5_000_000_000));
 
     let of = [("module", "order-rules"), ("version", "1.2.3")];
     let outcome = |status, code| {
@@ -127,11 +127,11 @@ fn a_forgotten_version_has_no_series_even_when_its_executions_end_later() {
     let (kept, _) = module("review");
     let late = metrics.module(&name, &version);
     let _kept = metrics.module(&kept, &version);
-    late.execution_ended(Status::Failed, Some(Code::Trap), 1, Some(1), 1);
+    late.execution_ended(Status::Failed, Some(Code::Trap), 1, Some(1), Some(1));
     late.permission_denied(PermissionKind::HttpWrite);
 
     metrics.forget_module(&name, &version);
-    late.execution_ended(Status::Failed, Some(Code::TimedOut), 1, Some(1), 1);
+    late.execution_ended(Status::Failed, Some(Code::TimedOut), 1, Some(1), Some(1));
     late.permission_denied(PermissionKind::SecretUse);
     late.log_lines_dropped(3);
     let text = metrics.encode();
@@ -150,7 +150,7 @@ fn all_handles_of_a_version_count_into_the_same_series_and_every_outcome_has_one
     let (name, version) = module("order-rules");
     for status in Status::ALL {
         for code in Code::ALL.iter().copied().map(Some).chain([None]) {
-            metrics.module(&name, &version).execution_ended(status, code, 1, None, 1);
+            metrics.module(&name, &version).execution_ended(status, code, 1, None, Some(1));
         }
     }
     let families = Exposition::parse(&metrics.encode()).families;

@@ -36,6 +36,50 @@ async fn a_server_that_is_no_gateway_is_told_as_one() {
     stranger.await.unwrap();
 }
 
+/// The head of the one request that a proxy on this machine is sent, which then says that there was no valid key.
+async fn asked_through_a_proxy(author: &Author, arguments: &[&str], data_dir: Option<&str>) -> (String, Ran) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut command = crate::support::process::command(author.folder.path(), arguments);
+    command.env("http_proxy", format!("http://{}", proxy.local_addr().unwrap())).env_remove("no_proxy");
+    command.env_remove("NO_PROXY").envs(data_dir.map(|folder| ("SLUICE_DATA_DIR", folder)));
+    let asked = tokio::spawn(async move {
+        let (mut stream, _) = proxy.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        let body = r#"{"code": "unauthenticated", "status": 401, "title": "No valid key", "detail": "no"}"#;
+        let head_of_answer = "HTTP/1.1 401 Unauthorized\r\ncontent-type: application/problem+json\r\nconnection: close";
+        let answer = format!("{head_of_answer}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        String::from_utf8(head).unwrap()
+    });
+    let ran = Ran::of(command).await;
+    (asked.await.unwrap(), ran)
+}
+
+#[tokio::test]
+async fn the_admin_key_that_is_found_by_itself_is_sent_to_no_other_machine() {
+    let author = Author::new().await;
+    std::fs::create_dir(author.path("data")).unwrap();
+    std::fs::write(author.path("data/admin.key"), "sk_local").unwrap();
+    let list = ["list", "--server", "http://gateway.example"];
+    let (head, ran) = asked_through_a_proxy(&author, &list, None).await;
+    assert!(head.starts_with("GET http://gateway.example/api/v1/wasm/modules"), "{head}");
+    assert!(!head.contains("sk_local") && !head.contains("authorization"), "{head}");
+    ran.failed().says(&["no key was sent", "--key", "SLUICE_KEY", "--data-dir"]);
+    // Who names a key means it.
+    for (flags, data_dir) in
+        [(vec!["--key", "sk_local"], None), (vec!["--data-dir", "data"], None), (vec![], Some("data"))]
+    {
+        let (head, ran) = asked_through_a_proxy(&author, &[&list[..], &flags].concat(), data_dir).await;
+        assert!(head.contains("authorization: Bearer sk_local\r\n"), "{flags:?}: {head}");
+        ran.failed();
+    }
+}
+
 #[tokio::test]
 async fn the_flag_comes_before_the_variable_and_that_before_the_data_folder() {
     let author = Author::new().await;
@@ -108,7 +152,7 @@ async fn a_list_of_several_pages_says_where_the_next_is_while_there_is_one() {
     let page = async |number: &str| author.run(&["list", "--limit", "1", "--page", number]).await.done();
     assert_eq!(page("1").await.says(&["1 to 1 of 2; the next are on --page 2"]).stdout.lines().count(), 1);
     assert_eq!(page("2").await.stderr, "2 to 2 of 2\n");
-    assert_eq!(page("3").await.stderr, "no modules on this page\n");
+    assert_eq!(page("3").await.stderr, "nothing is on this page\n");
     author.run(&["list", "--limit", "0"]).await.failed().says(&["limit"]);
 }
 

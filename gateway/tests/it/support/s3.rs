@@ -58,6 +58,7 @@ pub struct S3Server {
 struct State {
     fault: Mutex<Fault>,
     objects_read: AtomicUsize,
+    lists: AtomicUsize,
     service: S3Service,
 }
 
@@ -71,6 +72,7 @@ impl S3Server {
         let state = Arc::new(State {
             fault: Mutex::new(Fault::None),
             objects_read: AtomicUsize::new(0),
+            lists: AtomicUsize::new(0),
             service: service.build(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -87,6 +89,11 @@ impl S3Server {
     /// How many objects were asked for so far.
     pub fn objects_read(&self) -> usize {
         self.state.objects_read.load(Ordering::SeqCst)
+    }
+
+    /// How often its objects were listed so far.
+    pub fn lists(&self) -> usize {
+        self.state.lists.load(Ordering::SeqCst)
     }
 
     /// How a gateway reaches it: not for long, since a test waits for that.
@@ -172,8 +179,11 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
 }
 
 async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Body>, BoxError> {
-    let is_object =
-        request.method() == Method::GET && request.uri().query().is_none_or(|query| !query.contains("list-type"));
+    let is_list = request.uri().query().is_some_and(|query| query.contains("list-type"));
+    let is_object = request.method() == Method::GET && !is_list;
+    if is_list {
+        state.lists.fetch_add(1, Ordering::SeqCst);
+    }
     if is_object {
         state.objects_read.fetch_add(1, Ordering::SeqCst);
     }

@@ -1,3 +1,5 @@
+use axum::body::Body;
+
 use super::*;
 use crate::clock::Clock;
 use crate::config::Blobs;
@@ -26,12 +28,12 @@ fn request(content_type: &str, body: impl Into<Body>) -> Request {
 }
 
 async fn read(body: impl Into<Body>) -> Result<Form, Problem> {
-    let multipart = multipart(request("multipart/form-data; boundary=X", body), MODULE_BYTES_MAX, TIMEOUT).await?;
+    let parts = parts(request("multipart/form-data; boundary=X", body), MODULE_BYTES_MAX, TIMEOUT).await?;
     // Spooled files have no names, so the folder may go before them.
     let folder = tempfile::tempdir().unwrap();
     let config = Blobs::Folder { path: folder.path().join("blobs") };
     let blobs = blob::Blobs::open(&config, folder.path(), Clock::system()).await.unwrap();
-    Form::read(multipart, blobs.spools(), MODULE_BYTES_MAX).await
+    Form::read(parts, blobs.spools(), MODULE_BYTES_MAX).await
 }
 
 async fn checked(parts: &[Vec<u8>]) -> Result<Upload, Vec<(String, String)>> {
@@ -166,6 +168,44 @@ async fn a_body_that_is_broken_off_or_no_multipart_is_a_bad_request() {
     assert_eq!(read(body(&many)).await.unwrap_err().code(), Code::BadRequest);
 }
 
+/// A body that comes in pieces of this size.
+fn in_pieces(body: &[u8], bytes: usize) -> Body {
+    let pieces: Vec<_> = body.chunks(bytes).map(|piece| Ok::<_, std::io::Error>(piece.to_vec())).collect();
+    Body::from_stream(futures_util::stream::iter(pieces))
+}
+
+/// A part whose header has this many bytes besides what every part has.
+fn padded_part(name: &str, content: &str, bytes: usize) -> Vec<u8> {
+    let padding = "a".repeat(bytes);
+    format!("--X\r\nx: {padding}\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{content}\r\n").into_bytes()
+}
+
+#[tokio::test]
+async fn headers_of_parts_are_bounded_each_and_the_parts_are_not() {
+    let long = |name: &str, content: &str| padded_part(name, content, 15 * 1024);
+    let module = part("module", vec![b'm'; 90_000]);
+    let unwanted = part("colour", vec![b'c'; 200_000]);
+    for parts in [
+        vec![long("name", "rules"), module.clone(), long("version", "1.2.0")],
+        vec![module.clone(), unwanted, long("version", "1.2.0"), part("description", vec![b'd'; 100_000])],
+    ] {
+        for bytes in [1_000, 8_192, 70_000] {
+            let form = read(in_pieces(&body(&parts), bytes)).await.unwrap();
+            assert_eq!(form.module.unwrap().size_bytes(), 90_000, "{bytes}");
+            assert!(form.seen.contains(&"version"), "{bytes}");
+        }
+    }
+    for bytes in [1, 1_000, 8_192] {
+        for before in [Vec::new(), part("name", "rules"), module.clone()] {
+            let parts = [before, padded_part("version", "1.2.0", 40 * 1024)];
+            let problem = read(in_pieces(&body(&parts), bytes)).await.unwrap_err();
+            assert_eq!(problem.code(), Code::BadRequest, "{bytes}");
+        }
+        let preamble = [vec![b'p'; 40 * 1024], body(&whole())].concat();
+        assert_eq!(read(in_pieces(&preamble, bytes)).await.unwrap_err().code(), Code::BadRequest, "{bytes}");
+    }
+}
+
 #[tokio::test]
 async fn another_content_type_is_unsupported_and_a_missing_boundary_malformed() {
     for (content_type, code) in [
@@ -174,7 +214,7 @@ async fn another_content_type_is_unsupported_and_a_missing_boundary_malformed() 
         ("multipart/form-data", Code::BadRequest),
         ("Multipart/Form-Data; charset=utf-8", Code::BadRequest),
     ] {
-        let problem = multipart(request(content_type, ""), MODULE_BYTES_MAX, TIMEOUT).await.unwrap_err();
+        let problem = parts(request(content_type, ""), MODULE_BYTES_MAX, TIMEOUT).await.unwrap_err();
         assert_eq!(problem.code(), code, "{content_type}");
     }
     assert!(!is_multipart(&HeaderMap::new()));
