@@ -55,6 +55,15 @@ def is_positive(case) -> bool:
 
 
 @schemathesis.hook
+def filter_case(ctx, case) -> bool:
+    """Nothing is tried as "a text that is no glob": which texts those are is not known, and most are globs."""
+    data = case.meta.phase.data if case.meta is not None else None
+    description, place = getattr(data, "description", None) or "", getattr(data, "location", None) or ""
+    globs = ("resource", "modules", "jobs", "NameGlobs", "permissions")
+    return not ("violates `format`" in description and any(name in description + place for name in globs))
+
+
+@schemathesis.hook
 def before_call(ctx, case, kwargs):
     """Of valid requests, what a document can't say: times to come, signatures that hold, a key that is needed on."""
     operation = (case.method.upper(), case.path)
@@ -62,6 +71,8 @@ def before_call(ctx, case, kwargs):
         # One that is made up never holds, so most uploads go without; the others see that it is refused.
         if zlib.crc32(repr(sorted(case.body.items())).encode()) % 8:
             case.body = {part: value for part, value in case.body.items() if part not in ("signature", "key_id")}
+            # A file can't be held against a schema: without this a changed form counts as invalid from here on.
+            case._record_starting_state()
     if operation == NEW_KEY and is_positive(case) and isinstance(case.body, dict):
         end = case.body.get("expires_at")
         if isinstance(end, str) and (time := TIME.fullmatch(end)):

@@ -31,7 +31,7 @@ use crate::model::{AuditEntry, Module, ModuleName, ParseSignatureError, Signatur
 use crate::registry::{Upload, Uploaded, UploadedSignature};
 
 /// All parts of text, which is what a body may have besides the module: the permissions, and the rest.
-const TEXT_BYTES_MAX: u64 = PERMISSIONS_BYTES_MAX + 1024 * 1024;
+const TEXT_BYTES_MAX: u64 = PERMISSIONS_BYTES_MAX + 512 * 1024;
 /// One part of text; room for the longest description in any script.
 const PART_BYTES_MAX: u64 = 64 * 1024;
 /// Twice the parts there are, so that mistakes are reported by name.

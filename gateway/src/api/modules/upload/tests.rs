@@ -138,7 +138,7 @@ async fn a_module_over_its_bound_is_too_large() {
 
 #[tokio::test]
 async fn a_body_over_its_bound_is_too_large_whatever_is_in_it() {
-    let parts = body(&[part("unknown", vec![0; 3 * 1024 * 1024])]);
+    let parts = body(&[part("unknown", vec![0; 2 * 1024 * 1024])]);
     assert_eq!(read(parts.clone()).await.unwrap_err().code(), Code::TooLarge);
     let stream = futures_util::stream::iter(
         parts.chunks(8192).map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec())).collect::<Vec<_>>(),
