@@ -5,6 +5,8 @@
 //! that maps to a [`Code`] in one exhaustive `match`, and `http::problem` turns
 //! a code into an answer.
 
+use std::borrow::Cow;
+
 /// Who has to act for the error to go away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
@@ -116,5 +118,42 @@ impl FieldError {
     /// An error at `path`.
     pub fn new(path: impl Into<String>, code: impl Into<String>, message: impl Into<String>) -> Self {
         Self { path: path.into(), code: code.into(), message: message.into() }
+    }
+}
+
+/// How many characters of a name that a caller made up are told back.
+pub const NAME_CHARACTERS_MAX: usize = 100;
+
+/// The JSON Pointer (RFC 6901) to the member `name` of the object at `parent`; a long name is shortened.
+#[must_use]
+pub fn pointer(parent: &str, name: &str) -> String {
+    let name = shortened(name, NAME_CHARACTERS_MAX);
+    format!("{parent}/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
+/// The beginning of a text that has more characters than an error should tell, and `…`.
+#[must_use]
+pub fn shortened(text: &str, characters_max: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(characters_max).and_then(|(end, _)| text.get(..end)) {
+        Some(start) => Cow::Owned(format!("{start}…")),
+        None => Cow::Borrowed(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pointer_is_escaped_and_as_long_as_a_name_may_be() {
+        assert_eq!(pointer("", "a/b~c"), "/a~1b~0c");
+        assert_eq!(pointer("/limits", "é"), "/limits/é");
+        let long = pointer("", &"é".repeat(1_000));
+        assert_eq!(long, format!("/{}…", "é".repeat(NAME_CHARACTERS_MAX)));
+    }
+
+    #[test]
+    fn a_text_that_fits_is_told_whole() {
+        assert_eq!((shortened("éé", 2), shortened("ééé", 2), shortened("", 0)), ("éé".into(), "éé…".into(), "".into()));
     }
 }

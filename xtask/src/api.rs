@@ -8,10 +8,14 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 
 use crate::gateway::{self, Gateway};
 use crate::steps::{Step, Steps};
 use crate::{guests, project, system};
+
+/// Uploads and keys that have to be among what was tried: a run in which the gateway takes next to none tries little else.
+const CHANGES_MIN: u64 = 20;
 
 /// Its phases with fixed cases take ten seconds of these; the rest is for random ones.
 const SECONDS: u32 = 75;
@@ -44,12 +48,30 @@ pub fn run(step: &mut Step) -> Result<()> {
     // It writes what it found into the folder that it runs in.
     command.current_dir(folder).env("PYTHONPATH", &settings).env("PYTHONDONTWRITEBYTECODE", "1");
     command.env("SLUICE_KEY", gateway.key()).env("SLUICE_COMPONENT", guests::file("leak"));
+    let keys = asked(&gateway, "/api/v1/keys")?;
+    let key_id = keys.pointer("/items/0/id").and_then(Value::as_str);
+    command.env("SLUICE_KEY_ID", key_id.context("the gateway does not tell its key")?);
     let report = step.output(&mut command)?;
     let tried = report.lines().map(str::trim).find(|line| line.contains(" generated"));
-    step.note(tried.context("schemathesis does not say what it tried")?);
+    let mut note = tried.context("schemathesis does not say what it tried")?.to_owned();
+    for action in ["module.upload", "key.create"] {
+        // With the key of the run, which is to be there still.
+        let rows = asked(&gateway, &format!("/api/v1/audit?action={action}&limit=1"))?;
+        let done = rows.get("total").and_then(Value::as_u64).context("the audit has no total")?;
+        ensure!(done >= CHANGES_MIN, "only {done} rows of {action}: valid requests are refused");
+        note += &format!(", {done} {action}");
+    }
+    step.note(note);
     let stopped = gateway.stop()?;
     ensure!(stopped.success(), "the gateway ended with {stopped}");
     Ok(())
+}
+
+/// What the gateway answers with 200.
+fn asked(gateway: &Gateway, path: &str) -> Result<Value> {
+    let answer = gateway.connect()?.get(path)?;
+    ensure!(answer.status == 200, "{path} answers {}: {}", answer.status, answer.body);
+    Ok(serde_json::from_str(&answer.body)?)
 }
 
 /// The program, in an environment of its own that is made anew when the requirements change.

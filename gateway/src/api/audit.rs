@@ -17,6 +17,7 @@ use super::Services;
 use super::answer::{Listing, json};
 use super::authorize::AsAdmin;
 use super::executions::time;
+use super::openapi::{Paging, refusals};
 use super::query::Query;
 use crate::error::Code;
 use crate::http::auth::Caller;
@@ -60,6 +61,7 @@ impl Trail {
             address: self.address,
             ..AuditEntry::by_gateway(services.clock.now(), action, resource)
         }
+        .with(AuditEntry::KEY_ID, caller.id().to_string())
     }
 }
 
@@ -105,7 +107,26 @@ pub(super) async fn to_the_end<T: Send + 'static>(
     tokio::spawn(work.in_current_span()).await.unwrap_or_else(|error| Err(Problem::internal(error)))
 }
 
-/// `GET /api/v1/audit`
+refusals! {
+    /// Of a list.
+    Refusals = [UnknownField, Unauthenticated, Forbidden, RateLimited];
+}
+
+/// List the audit
+///
+/// Needs the role `admin`. A row for every change and every refusal, the newest first.
+#[utoipa::path(
+    get, path = "/api/v1/audit", operation_id = "list_audit", tag = "audit",
+    params(
+        ("actor" = Option<String>, Query, description = "The name of a key.", max_length = 200, example = "admin"),
+        ("action" = Option<String>, Query, description = "What was done: `module.upload`, `request`.", max_length = 200,
+         example = "module.upload"),
+        ("from" = Option<Timestamp>, Query, description = "At or after."),
+        ("to" = Option<Timestamp>, Query, description = "Before."),
+        Paging,
+    ),
+    responses((status = 200, description = "A page of rows.", body = Listing<AuditEntry>), Refusals)
+)]
 pub(super) async fn list(State(services): State<Services>, _: AsAdmin, uri: Uri) -> Result<Response, Problem> {
     let (filter, page) = list_query(&uri)?;
     let found = services.store.list_audit(&filter, page).await.map_err(Problem::internal)?;

@@ -1,7 +1,6 @@
 //! `/api/v1/wasm/executions`: what ran, and what it logged.
 
-use axum::extract::{FromRequestParts, Path, State};
-use axum::http::request::Parts;
+use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use jiff::Timestamp;
@@ -12,9 +11,9 @@ use utoipa::ToSchema;
 use super::Services;
 use super::answer::{Listing, json};
 use super::authorize::AsViewer;
-use super::openapi::refusals;
+use super::openapi::{Paging, refusals};
+use super::path_id::{PathId, missing};
 use super::query::Query;
-use crate::error::Code;
 use crate::http::Problem;
 use crate::http::auth::Caller;
 use crate::model::{ExecutionError, ExecutionId, ExecutionRecord, Level, ModuleId, ModuleName, Status};
@@ -62,27 +61,11 @@ impl From<ExecutionRecord> for Summary {
     }
 }
 
-/// `{execution_id}` of a path; what is no id is the id of nothing.
-pub(super) struct Id(ExecutionId);
-
-impl<S: Send + Sync> FromRequestParts<S> for Id {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let text = Path::<String>::from_request_parts(parts, state).await;
-        text.ok().and_then(|Path(text)| text.parse().ok()).map(Self).ok_or_else(no_execution)
-    }
-}
-
-fn no_execution() -> Problem {
-    Problem::new(Code::NotFound, "there is no such execution")
-}
-
 refusals! {
     /// Of a list.
-    ListRefusals = [UnknownField, Unauthenticated, Forbidden];
+    ListRefusals = [UnknownField, Unauthenticated, Forbidden, RateLimited];
     /// Of one execution.
-    Refusals = [UnknownField, Unauthenticated, Forbidden, NotFound];
+    Refusals = [UnknownField, Unauthenticated, Forbidden, NotFound, RateLimited];
 }
 
 /// List executions
@@ -96,8 +79,7 @@ refusals! {
         ("job" = Option<String>, Query, description = "Of this job; no execution belongs to one yet."),
         ("from" = Option<Timestamp>, Query, description = "Started at or after."),
         ("to" = Option<Timestamp>, Query, description = "Started before."),
-        ("page" = Option<u32>, Query, description = "From 1; a page behind the last is empty.", minimum = 1, maximum = 4_294_967_295_u64),
-        ("limit" = Option<u32>, Query, description = "Items a page; 50 by default.", minimum = 1, maximum = 200),
+        Paging,
     ),
     responses((status = 200, description = "A page of them.", body = Listing<Summary>), ListRefusals)
 )]
@@ -130,7 +112,7 @@ fn visible(services: &Services, caller: &Caller) -> Option<Vec<ModuleId>> {
 /// One execution, where the caller sees its module: what it doesn't see is not there.
 async fn find(services: &Services, caller: &Caller, id: ExecutionId) -> Result<ExecutionRecord, Problem> {
     let found = services.store.execution(id).await.map_err(Problem::internal)?;
-    found.filter(|record| caller.sees_module(record.module.as_str())).ok_or_else(no_execution)
+    found.filter(|record| caller.sees_module(record.module.as_str())).ok_or_else(missing::<ExecutionId>)
 }
 
 /// The filter is `None` where nothing can match.
@@ -171,7 +153,7 @@ pub(super) fn time(text: &str) -> Result<Timestamp, String> {
 pub(super) async fn show(
     State(services): State<Services>,
     AsViewer(caller): AsViewer,
-    Id(id): Id,
+    PathId(id): PathId<ExecutionId>,
     uri: Uri,
 ) -> Result<Response, Problem> {
     Query::of(&uri, &[]).finish()?;
@@ -188,15 +170,14 @@ pub(super) async fn show(
         ("execution_id" = inline(ExecutionId), Path, description = "Its id."),
         ("module_id" = inline(Option<ModuleId>), Query, description = "Of this version only."),
         ("level" = inline(Option<Level>), Query, description = "Lines of this level and above."),
-        ("page" = Option<u32>, Query, description = "From 1; a page behind the last is empty.", minimum = 1, maximum = 4_294_967_295_u64),
-        ("limit" = Option<u32>, Query, description = "Items a page; 50 by default.", minimum = 1, maximum = 200),
+        Paging,
     ),
     responses((status = 200, description = "A page of entries, each with its lines.", body = Listing<ExecutionRecord>), Refusals)
 )]
 pub(super) async fn logs(
     State(services): State<Services>,
     AsViewer(caller): AsViewer,
-    Id(id): Id,
+    PathId(id): PathId<ExecutionId>,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let asked = logs_query(&uri)?;
@@ -204,7 +185,7 @@ pub(super) async fn logs(
         find(&services, &caller, id).await?;
     }
     let found = services.store.execution_logs(id, asked.module_id, asked.level, asked.page).await;
-    let found = found.map_err(Problem::internal)?.ok_or_else(no_execution)?;
+    let found = found.map_err(Problem::internal)?.ok_or_else(missing::<ExecutionId>)?;
     Ok(json(StatusCode::OK, &Listing::new(asked.page, found, |entry| entry)))
 }
 
@@ -230,6 +211,7 @@ fn logs_query(uri: &Uri) -> Result<Logs, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Code;
 
     fn uri(query: &str) -> Uri {
         format!("/api/v1/wasm/executions?{query}").parse().unwrap()

@@ -16,6 +16,7 @@ mod keys;
 mod metrics;
 mod modules;
 mod openapi;
+mod path_id;
 mod query;
 mod transfers;
 
@@ -27,7 +28,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{delete, get, post};
+use axum::routing::get;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -102,9 +103,9 @@ fn routes() -> OpenApiRouter<Services> {
         .routes(routes!(executions::list))
         .routes(routes!(executions::show))
         .routes(routes!(executions::logs))
-        .route("/api/v1/keys", post(keys::create).get(keys::list))
-        .route("/api/v1/keys/{key}", delete(keys::delete))
-        .route("/api/v1/audit", get(audit::list))
+        .routes(routes!(keys::create, keys::list))
+        .routes(routes!(keys::delete))
+        .routes(routes!(audit::list))
 }
 
 async fn no_route() -> Problem {

@@ -21,7 +21,7 @@ use super::Services;
 use super::answer::{Listing, json};
 use super::audit::{self, Trail};
 use super::authorize::{AsAdmin, AsViewer};
-use super::openapi::refusals;
+use super::openapi::{ModulePath, Paging, refusals};
 use super::query::Query;
 use crate::error::Code;
 use crate::http::Problem;
@@ -80,11 +80,11 @@ fn refused(error: registry::Error) -> Problem {
 
 refusals! {
     /// Of a list.
-    ListRefusals = [UnknownField, Unauthenticated, Forbidden];
+    ListRefusals = [UnknownField, Unauthenticated, Forbidden, RateLimited];
     /// Of one module.
-    ModuleRefusals = [UnknownField, Unauthenticated, Forbidden, NotFound];
+    ModuleRefusals = [UnknownField, Unauthenticated, Forbidden, NotFound, RateLimited];
     /// Of a download.
-    DownloadRefusals = [UnknownField, Unauthenticated, Forbidden, NotFound, Integrity, Overloaded];
+    DownloadRefusals = [UnknownField, Unauthenticated, Forbidden, NotFound, RateLimited, Integrity, Overloaded];
 }
 
 /// List versions of modules
@@ -96,8 +96,7 @@ refusals! {
         ("q" = Option<String>, Query, description = "Text in the name or the description, in any case.", max_length = 200),
         ("name" = Option<String>, Query, description = "The exact name.", example = "order-rules"),
         ("kind" = inline(Option<ModuleKind>), Query, description = "The exact kind."),
-        ("page" = Option<u32>, Query, description = "From 1; a page behind the last is empty.", minimum = 1, maximum = 4_294_967_295_u64),
-        ("limit" = Option<u32>, Query, description = "Items a page; 50 by default.", minimum = 1, maximum = 200),
+        Paging,
     ),
     responses((status = 200, description = "A page of them.", body = Listing<Module>), ListRefusals)
 )]
@@ -138,7 +137,7 @@ fn list_query(uri: &Uri) -> Result<(ModuleFilter, PageRequest), Problem> {
 /// Needs the role `viewer`. Of a name it is the newest that is not a pre-release.
 #[utoipa::path(
     get, path = "/api/v1/wasm/modules/{module}", operation_id = "show_module", tag = "modules",
-    params(("module" = String, Path, description = "An id, `name`, `name@1.2.3` or `name@^1.2`.", example = "order-rules")),
+    params(ModulePath),
     responses((status = 200, description = "The version.", body = Module), ModuleRefusals)
 )]
 pub(super) async fn show(
@@ -158,7 +157,7 @@ pub(super) async fn show(
 /// Executions that run finish.
 #[utoipa::path(
     delete, path = "/api/v1/wasm/modules/{module}", operation_id = "delete_module", tag = "modules",
-    params(("module" = String, Path, description = "An id, `name`, `name@1.2.3` or `name@^1.2`.", example = "order-rules")),
+    params(ModulePath),
     responses((status = 204, description = "It is gone."), ModuleRefusals)
 )]
 pub(super) async fn delete(
@@ -190,7 +189,7 @@ pub(super) async fn delete(
 #[utoipa::path(
     get, path = "/api/v1/wasm/modules/{module}/download", operation_id = "download_module", tag = "modules",
     params(
-        ("module" = String, Path, description = "An id, `name`, `name@1.2.3` or `name@^1.2`.", example = "order-rules"),
+        ModulePath,
         ("If-None-Match" = Option<String>, Header, description = "Tags that the caller has already."),
     ),
     responses(

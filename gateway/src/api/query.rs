@@ -5,14 +5,12 @@
 
 use axum::http::Uri;
 
-use crate::error::{Code, FieldError};
+use crate::error::{Code, FieldError, NAME_CHARACTERS_MAX, shortened};
 use crate::http::Problem;
 use crate::store::PageRequest;
 
 /// So that a long query of nonsense doesn't make a longer answer.
 const ERRORS_MAX: usize = 20;
-/// Names of parameters and parts are shown up to here.
-const SHOWN_CHARACTERS_MAX: usize = 64;
 const LIMIT_DEFAULT: u32 = 50;
 
 /// The parameters of a request.
@@ -37,7 +35,11 @@ impl Query {
             }
             if !known.contains(&name.as_str()) {
                 let message = format!("there is no such parameter; there are {}", known.join(", "));
-                query.errors.push(FieldError::new(shortened(&name), Code::UnknownField.as_str(), message));
+                query.errors.push(FieldError::new(
+                    shortened(&name, NAME_CHARACTERS_MAX),
+                    Code::UnknownField.as_str(),
+                    message,
+                ));
             } else if query.pairs.iter().any(|(other, _)| *other == name) {
                 query.errors.push(FieldError::new(name, "duplicate", "is given more than once"));
             } else {
@@ -72,11 +74,6 @@ fn whole_number(text: &str, min: u32, max: u32) -> Result<u32, String> {
         u32::MAX => format!("is a whole number from {min}"),
         _ => format!("is a whole number from {min} to {max}"),
     })
-}
-
-/// A name that a caller made up, short enough to be shown back.
-pub(super) fn shortened(name: &str) -> String {
-    name.chars().take(SHOWN_CHARACTERS_MAX).collect()
 }
 
 #[cfg(test)]
@@ -132,7 +129,7 @@ mod tests {
     fn a_long_query_of_nonsense_makes_a_short_answer() {
         let text = (0..1000).map(|number| format!("a{number}=1")).collect::<Vec<_>>().join("&");
         let long = format!("{}=1", "x".repeat(1000));
-        assert_eq!(query(&long).errors[0].path.len(), SHOWN_CHARACTERS_MAX);
+        assert!(query(&long).errors[0].path.len() < 2 * NAME_CHARACTERS_MAX);
         assert_eq!(query(&text).errors.len(), ERRORS_MAX);
     }
 }

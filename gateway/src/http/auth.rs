@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use super::{Problem, Suspect};
 use crate::clock::Clock;
 use crate::error::Code;
-use crate::model::{Key, KeyId, Role};
+use crate::model::{Key, KeyHolder, KeyId, Role};
 
 /// The keys of the gateway, shared by both planes.
 pub type SharedKeys = Arc<Keys>;
@@ -41,19 +41,19 @@ pub enum Error {
     #[error("the key is not valid")]
     WrongSecret {
         /// The key whose public part it is.
-        name: Arc<str>,
+        key: KeyHolder,
     },
     /// The key was valid once.
     #[error("the key has expired")]
     Expired {
-        /// Its name.
-        name: Arc<str>,
+        /// Which one.
+        key: KeyHolder,
     },
     /// The key is valid, and its role is too low.
     #[error("this needs a key with the role {needed}; this one has {role}", needed = .needed.as_str(), role = .role.as_str())]
     Forbidden {
-        /// Its name.
-        name: Arc<str>,
+        /// Which one.
+        key: KeyHolder,
         /// What the call needs.
         needed: Role,
         /// What the key has.
@@ -66,9 +66,9 @@ impl From<Error> for Problem {
         let text = error.to_string();
         match error {
             Error::Missing | Error::Malformed | Error::Unknown => Self::new(Code::Unauthenticated, text),
-            Error::WrongSecret { name } => Self::new(Code::Unauthenticated, text).suspect(Suspect::Claimed(name)),
-            Error::Expired { name } => Self::new(Code::Unauthenticated, text).suspect(Suspect::Proven(name)),
-            Error::Forbidden { name, .. } => Self::new(Code::Forbidden, text).suspect(Suspect::Proven(name)),
+            Error::WrongSecret { key } => Self::new(Code::Unauthenticated, text).suspect(Suspect::Claimed(key)),
+            Error::Expired { key } => Self::new(Code::Unauthenticated, text).suspect(Suspect::Proven(key)),
+            Error::Forbidden { key, .. } => Self::new(Code::Forbidden, text).suspect(Suspect::Proven(key)),
         }
     }
 }

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::request_id::RequestId;
 use crate::error::{Code, FieldError};
-use crate::model::{ExecutionId, JsonText};
+use crate::model::{ExecutionId, JsonText, KeyHolder};
 
 /// What every internal error says; the log has the rest under the request's id.
 const INTERNAL_DETAIL: &str = "something went wrong here; the log has the cause under this request id";
@@ -41,13 +41,13 @@ struct Parts {
     cause: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
-/// Whoever was refused: the name of a key.
+/// Whoever was refused: a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Suspect {
     /// The key was there, secret and all.
-    Proven(Arc<str>),
+    Proven(KeyHolder),
     /// Only its public part was; the rest was another.
-    Claimed(Arc<str>),
+    Claimed(KeyHolder),
 }
 
 /// A problem as it is written.

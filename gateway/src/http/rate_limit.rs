@@ -71,7 +71,7 @@ impl RateLimits {
             && let Some(caller) = authenticate()
             && let Err(refused) = standing.count(buckets, &caller.id())
         {
-            standing.refusal = Some(refused.suspect(Suspect::Proven(caller.name().clone())));
+            standing.refusal = Some(refused.suspect(Suspect::Proven(caller.holder().clone())));
         }
         standing
     }
@@ -79,7 +79,7 @@ impl RateLimits {
 
 /// Whether requests to a path are counted: those of probes and scrapers are not, so that a
 /// limit never makes a gateway look dead.
-pub(super) fn covers(path: &str) -> bool {
+pub(crate) fn covers(path: &str) -> bool {
     !matches!(path, "/healthz" | "/readyz" | "/metrics")
 }
 

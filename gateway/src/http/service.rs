@@ -146,8 +146,8 @@ impl<F> Parts<F> {
             _ => return,
         }
         let (actor, claimed) = match suspect.cloned() {
-            Some(Suspect::Proven(name)) => (Some(name), None),
-            Some(Suspect::Claimed(name)) => (None, Some(name)),
+            Some(Suspect::Proven(key)) => (Some(key), None),
+            Some(Suspect::Claimed(key)) => (None, Some(key)),
             None => (None, None),
         };
         self.door.refusals.record(Refusal {

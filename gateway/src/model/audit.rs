@@ -29,7 +29,7 @@ pub mod action {
 }
 
 /// What came of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AuditOutcome {
     /// It was done.
@@ -50,29 +50,42 @@ impl AuditOutcome {
 }
 
 /// One row of the audit.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[schema(example = json!({
+    "id": "019ab3f0-5c1e-7d42-9a61-2f8e6f0c4b7d", "at": "2026-01-31T12:00:00Z", "actor": "admin", "action": "module.delete",
+    "resource": "order-rules@1.2.0", "outcome": "done", "detail": {"key_id": "019ab3ef-90aa-7c11-8f02-6d1f0e9a7b35"},
+    "request_id": "5f0c2a9d41b7e3860000000000000017", "address": "192.0.2.1",
+}))]
 pub struct AuditEntry {
     /// Later ones are greater.
     pub id: AuditId,
     /// When; of several refusals in one row the first.
     pub at: Timestamp,
     /// The name of the key; `None` where nobody proved to be anybody, or the gateway did it by itself.
+    #[schema(required = true)]
     pub actor: Option<String>,
     /// One of [`action`]'s.
+    #[schema(value_type = String)]
     pub action: Cow<'static, str>,
     /// What it was done to: `order-rules@1.2.0`, a key's id, a path.
     pub resource: String,
     /// What came of it.
     pub outcome: AuditOutcome,
-    /// More, by action: never a key, a body or a secret.
+    /// More, by action: `key_id` is the id of the key, where one was given. Never a key, a body or a secret.
+    #[schema(value_type = Object)]
     pub detail: Map<String, Value>,
     /// The request, where there was one.
+    #[schema(required = true)]
     pub request_id: Option<String>,
     /// Where it came from, where it came from somewhere.
+    #[schema(required = true)]
     pub address: Option<String>,
 }
 
 impl AuditEntry {
+    /// The member of `detail` that names a key by its id.
+    pub const KEY_ID: &'static str = "key_id";
+
     /// Something that the gateway did by itself.
     #[must_use]
     pub fn by_gateway(at: Timestamp, action: &'static str, resource: impl Into<String>) -> Self {

@@ -1,12 +1,14 @@
 //! Who calls: keys and what their role allows.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{KeyId, NameGlobs};
 
 /// What a key may do; each role may all that the ones before it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Looks.
@@ -39,6 +41,15 @@ impl Role {
             Self::Admin => "admin",
         }
     }
+}
+
+/// Whose key it is, as the audit says it: by name for people, and by id, since names are not unique. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct KeyHolder {
+    /// The key's id.
+    pub id: KeyId,
+    /// The key's name.
+    pub name: Arc<str>,
 }
 
 /// A key that somebody wants.

@@ -11,6 +11,7 @@ mod id;
 mod json;
 mod key;
 mod limits;
+mod members;
 mod module;
 mod name;
 mod name_globs;
@@ -24,8 +25,9 @@ pub use id::{AuditId, ExecutionId, KeyId, ModuleId};
 #[cfg(test)]
 pub(crate) use json::any_json;
 pub use json::{JSON_DEPTH_MAX, JsonObject, JsonText, NotJson};
-pub use key::{Key, NewKey, Role};
+pub use key::{Key, KeyHolder, NewKey, Role};
 pub use limits::{EffectiveLimits, LimitAboveCeiling, Limits, RESIDENT_MEMORY_BYTES, whole_number};
+pub use members::{DistinctMembers, DistinctValue};
 pub use module::{Module, ModuleKind, NOTE_PREFIX};
 pub use name::{ModuleName, ModuleRef, ParseNameError, ParseRefError, parse_version};
 pub use name_globs::{BadGlob, NameGlobs};

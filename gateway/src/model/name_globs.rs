@@ -8,12 +8,6 @@ use std::fmt;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Enough for one a team; more is a pattern that nobody can check by eye.
-const PATTERNS_MAX: usize = 100;
-
-/// A name has 63 characters; the rest is for alternatives.
-const PATTERN_LENGTH_MAX: usize = 256;
-
 /// Globs over names of modules or jobs; none of them reaches nothing.
 #[derive(Clone)]
 pub struct NameGlobs {
@@ -32,19 +26,25 @@ pub struct BadGlob {
 }
 
 impl NameGlobs {
+    /// Enough for one a team; more is a pattern that nobody can check by eye.
+    pub const PATTERNS_MAX: usize = 100;
+
+    /// A name has 63 characters; the rest is for alternatives.
+    pub const PATTERN_CHARACTERS_MAX: usize = 256;
+
     /// Compiles the patterns.
     ///
     /// # Errors
     /// Which pattern is wrong, and why.
     pub fn new(patterns: Vec<String>) -> Result<Self, BadGlob> {
-        if patterns.len() > PATTERNS_MAX {
-            return Err(BadGlob { index: None, message: format!("has at most {PATTERNS_MAX} globs") });
+        if patterns.len() > Self::PATTERNS_MAX {
+            return Err(BadGlob { index: None, message: format!("has at most {} globs", Self::PATTERNS_MAX) });
         }
         let mut set = GlobSetBuilder::new();
         for (index, pattern) in patterns.iter().enumerate() {
             let bad = |message| BadGlob { index: Some(index), message };
-            if pattern.is_empty() || pattern.len() > PATTERN_LENGTH_MAX {
-                return Err(bad(format!("has 1 to {PATTERN_LENGTH_MAX} characters")));
+            if pattern.is_empty() || pattern.chars().count() > Self::PATTERN_CHARACTERS_MAX {
+                return Err(bad(format!("has 1 to {} characters", Self::PATTERN_CHARACTERS_MAX)));
             }
             let glob = GlobBuilder::new(pattern).literal_separator(true).build();
             set.add(glob.map_err(|error| bad(error.to_string()))?);

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::contract::{FIRST, any_time, insert_all, line, module, pages, record, record_all};
-use super::{AuditFilter, ExecutionFilter, KeyDeleted, Store};
+use super::{AuditFilter, ExecutionFilter, KeyDeleted, KeyInserted, Store};
 use crate::model::{
     AuditEntry, AuditOutcome, ExecutionId, ExecutionRecord, Key, KeyId, Level, NameGlobs, NewKey, Role, Status, action,
 };
@@ -36,6 +36,7 @@ macro_rules! contract_tests {
             the_last_admin_key_without_an_end_stays
             of_two_admins_that_delete_each_other_one_stays
             a_prefix_is_one_keys
+            there_are_no_more_keys_than_may_be
             the_last_use_of_a_key_only_goes_forward
             the_oldest_ended_executions_are_swept_with_their_logs
             the_oldest_audit_rows_are_swept
@@ -50,6 +51,9 @@ macro_rules! contract_tests {
     };
 }
 pub(crate) use contract_tests;
+
+/// More than any of these needs.
+const KEYS_MAX: u32 = 100;
 
 /// A permanent admin key.
 pub(crate) fn key(prefix: &str) -> Key {
@@ -94,7 +98,8 @@ pub(crate) fn any_audit_filter() -> impl Strategy<Value = AuditFilter> {
 
 async fn insert_keys(store: &dyn Store, keys: &[Key]) {
     for key in keys {
-        store.insert_key(key, &audit_entry(action::KEY_CREATE)).await.unwrap();
+        let inserted = store.insert_key(key, KEYS_MAX, &audit_entry(action::KEY_CREATE)).await.unwrap();
+        assert_eq!(inserted, KeyInserted::Inserted);
     }
 }
 
@@ -192,8 +197,20 @@ pub(crate) async fn of_two_admins_that_delete_each_other_one_stays(store: &dyn S
 
 pub(crate) async fn a_prefix_is_one_keys(store: &dyn Store) {
     insert_keys(store, &[key("000000000001")]).await;
-    store.insert_key(&key("000000000001"), &audit_entry(action::KEY_CREATE)).await.unwrap_err();
+    store.insert_key(&key("000000000001"), KEYS_MAX, &audit_entry(action::KEY_CREATE)).await.unwrap_err();
     assert_eq!((store.all_keys().await.unwrap().len(), audited(store).await), (1, 1));
+}
+
+pub(crate) async fn there_are_no_more_keys_than_may_be(store: &dyn Store) {
+    let keys: Vec<_> = (0..6).map(|number| key(&format!("{number:012}"))).collect();
+    let insert = |key| async move { store.insert_key(key, 4, &audit_entry(action::KEY_CREATE)).await.unwrap() };
+    let results = futures_util::future::join_all(keys.iter().map(insert)).await;
+    assert_eq!(results.iter().filter(|result| **result == KeyInserted::Inserted).count(), 4);
+    let stored = store.all_keys().await.unwrap();
+    assert_eq!((stored.len(), audited(store).await), (4, 4));
+    assert_eq!(store.delete_key(stored[0].id, &audit_entry(action::KEY_DELETE)).await.unwrap(), KeyDeleted::Deleted);
+    let late = key("000000000009");
+    assert_eq!(insert(&late).await, KeyInserted::Inserted);
 }
 
 pub(crate) async fn the_last_use_of_a_key_only_goes_forward(store: &dyn Store) {

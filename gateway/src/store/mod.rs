@@ -23,7 +23,7 @@ mod contract_keys;
 mod version_key;
 
 pub use audit::{Audit, AuditFilter};
-pub use keys::{KeyDeleted, Keys};
+pub use keys::{KeyDeleted, KeyInserted, Keys};
 pub use retention::Retention;
 
 use std::sync::Arc;

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::SharedStore;
 use crate::clock::Clock;
-use crate::model::{AuditEntry, AuditId, AuditOutcome, action};
+use crate::model::{AuditEntry, AuditId, AuditOutcome, KeyHolder, action};
 
 /// Who is refused for what from where, told apart in a window. With windows of a
 /// minute 65 rows a minute are the most: 20 MB a day under an attack that never ends.
@@ -45,9 +45,9 @@ pub struct Refusal {
     /// The contract's code.
     pub code: &'static str,
     /// The key, where it was proved.
-    pub actor: Option<Arc<str>>,
+    pub actor: Option<KeyHolder>,
     /// The key whose public part was given with another secret.
-    pub claimed: Option<Arc<str>>,
+    pub claimed: Option<KeyHolder>,
     /// The request's method.
     pub method: String,
     /// Its path, without the query.
@@ -91,8 +91,8 @@ struct Pending {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Group {
     code: &'static str,
-    actor: Option<Arc<str>>,
-    claimed: Option<Arc<str>>,
+    actor: Option<KeyHolder>,
+    claimed: Option<KeyHolder>,
     network: String,
 }
 
@@ -120,14 +120,17 @@ impl Refusals {
         let entry = |clock: &Clock| {
             let path: String = path.chars().take(RESOURCE_CHARACTERS_MAX).collect();
             let mut entry = AuditEntry {
-                actor: actor.as_deref().map(str::to_owned),
+                actor: actor.as_ref().map(|key| key.name.to_string()),
                 outcome: AuditOutcome::Refused,
                 request_id: Some(request_id),
                 address: Some(address),
                 ..AuditEntry::by_gateway(clock.now(), action::REQUEST, path)
             };
             if let Some(claimed) = &claimed {
-                entry = entry.with("key", &**claimed);
+                entry = entry.with("key", &*claimed.name);
+            }
+            if let Some(key) = actor.as_ref().or(claimed.as_ref()) {
+                entry = entry.with(AuditEntry::KEY_ID, key.id.to_string());
             }
             entry.with("code", code).with("method", method)
         };
@@ -233,6 +236,7 @@ impl std::fmt::Debug for Store {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::KeyId;
     use crate::store::sqlite::SqliteStore;
     use crate::store::{Audit as _, AuditFilter, PageRequest};
 
@@ -251,10 +255,10 @@ mod tests {
         Kept { refusals, service: Some(service), store, _folder: folder }
     }
 
-    fn refusal(actor: &str, path: &str) -> Refusal {
+    fn refusal(actor: &KeyHolder, path: &str) -> Refusal {
         Refusal {
             code: "forbidden",
-            actor: Some(actor.into()),
+            actor: Some(actor.clone()),
             claimed: None,
             method: "DELETE".to_owned(),
             path: path.to_owned(),
@@ -262,6 +266,10 @@ mod tests {
             address: "192.0.2.1".to_owned(),
             network: "192.0.2.1".to_owned(),
         }
+    }
+
+    fn holder(name: &str) -> KeyHolder {
+        KeyHolder { id: KeyId::generate(), name: name.into() }
     }
 
     impl Kept {
@@ -278,16 +286,18 @@ mod tests {
         let running = tokio::spawn(kept.service.take().unwrap().run(async {
             let _ = stopped.await;
         }));
-        kept.refusals.record(refusal("ci", "/first"));
+        let ci = holder("ci");
+        kept.refusals.record(refusal(&ci, "/first"));
         while kept.rows().await.is_empty() {
             tokio::task::yield_now().await;
         }
         let first = &kept.rows().await[0];
         assert_eq!((first.actor.as_deref(), first.resource.as_str()), (Some("ci"), "/first"));
         assert_eq!((first.outcome, &first.detail["count"]), (AuditOutcome::Refused, &1.into()));
+        assert_eq!(first.detail["key_id"], ci.id.to_string());
         assert_eq!((&first.detail["code"], &first.detail["method"]), (&"forbidden".into(), &"DELETE".into()));
         for _ in 0..1000 {
-            kept.refusals.record(refusal("ci", "/more"));
+            kept.refusals.record(refusal(&ci, "/more"));
         }
         stop.send(()).unwrap();
         running.await.unwrap();
@@ -300,8 +310,9 @@ mod tests {
     async fn who_is_refused_in_many_names_makes_few_rows_and_all_are_counted() {
         let mut kept = kept().await;
         for number in 0..500 {
-            kept.refusals.record(refusal(&format!("key-{number}"), &"/x".repeat(500)));
-            kept.refusals.record(refusal(&format!("key-{number}"), "/y"));
+            let key = holder(&format!("key-{number}"));
+            kept.refusals.record(refusal(&key, &"/x".repeat(500)));
+            kept.refusals.record(refusal(&key, "/y"));
         }
         kept.service.take().unwrap().run(std::future::ready(())).await;
         let rows = kept.rows().await;
@@ -313,11 +324,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn two_keys_of_one_name_have_a_row_each() {
+        let mut kept = kept().await;
+        let keys = [holder("ci"), holder("ci")];
+        for key in &keys {
+            kept.refusals.record(refusal(key, "/"));
+        }
+        kept.service.take().unwrap().run(std::future::ready(())).await;
+        let mut told: Vec<_> = kept.rows().await.into_iter().map(|row| row.detail["key_id"].clone()).collect();
+        told.sort_by_key(|id| id.as_str().map(str::to_owned));
+        assert_eq!(told, keys.map(|key| key.id.to_string()));
+    }
+
+    #[tokio::test]
     async fn a_store_that_fails_holds_nobody_up() {
         use crate::store::Store as _;
         let mut kept = kept().await;
         kept.store.close().await;
-        kept.refusals.record(refusal("ci", "/first"));
+        kept.refusals.record(refusal(&holder("ci"), "/first"));
         kept.service.take().unwrap().run(std::future::ready(())).await;
     }
 }

@@ -79,7 +79,7 @@ async fn refusals_leave_rows_that_count_them() {
     let row = &refusals(&gw, 1).await[0];
     assert_eq!((&row["actor"], &row["outcome"]), (&json!("viewer"), &json!("refused")));
     assert_eq!(row["resource"], format!("{MODULES}/echo/invoke"));
-    assert_eq!(row["detail"], json!({"code": "forbidden", "method": "POST", "count": 1}));
+    assert_eq!(row["detail"], json!({"code": "forbidden", "method": "POST", "count": 1, "key_id": viewer.id}));
     assert_eq!(row["address"], "127.0.0.1");
 
     let forged = format!("{}{}", &viewer.key[..40], "A".repeat(6));
@@ -98,6 +98,33 @@ async fn refusals_leave_rows_that_count_them() {
     assert_eq!((count("forbidden"), count("unauthenticated")), (21, 20));
     let forged = rows.iter().find(|row| row["detail"]["code"] == "unauthenticated").unwrap();
     assert_eq!((&forged["actor"], &forged["detail"]["key"]), (&Value::Null, &json!("viewer")));
+    assert_eq!(forged["detail"]["key_id"], viewer.id);
+}
+
+#[tokio::test]
+async fn two_keys_of_one_name_are_told_apart() {
+    let gw = TestGateway::start().await;
+    let keys = [of_role(&gw, "admin").await, of_role(&gw, "admin").await];
+    for key in &keys {
+        Answer::of(key.request(&gw, Method::POST, KEYS).json(&json!({"name": "new", "role": "viewer"})))
+            .await
+            .expect_status(201);
+    }
+    let rows = rows(&gw, "?actor=admin&action=key.create&limit=2").await;
+    let told: Vec<_> = rows.iter().map(|row| row["detail"]["key_id"].as_str().unwrap()).collect();
+    assert_eq!(told, [&keys[1].id, &keys[0].id]);
+}
+
+#[tokio::test]
+async fn the_refusal_to_delete_the_last_admin_leaves_a_row() {
+    let gw = TestGateway::start().await;
+    let first = gw.get(KEYS).await.json()["items"][0].clone();
+    let path = format!("{KEYS}/{}", first["id"].as_str().unwrap());
+    Answer::of(gw.request(Method::DELETE, &path)).await.expect_refusal(409, "in-use");
+    let row = &rows(&gw, "?action=key.delete").await[0];
+    assert_eq!((&row["outcome"], &row["resource"]), (&json!("refused"), &first["id"]));
+    let expected = json!({"code": "in-use", "key_id": first["id"], "name": "admin", "role": "admin"});
+    assert_eq!((&row["actor"], &row["detail"]), (&json!("admin"), &expected));
 }
 
 #[tokio::test]

@@ -81,7 +81,7 @@ async fn a_part_that_is_too_large_or_no_text_is_named() {
         ("version", format!("1.0.0-{}", "a".repeat(200))),
         ("version", "1".repeat(70_000)),
         ("description", "d".repeat(4097)),
-        ("permissions", format!("[{}]", " ".repeat(70_000))),
+        ("permissions", format!("[{}]", " ".repeat(1024 * 1024))),
         ("limits", " ".repeat(70_000)),
     ] {
         let form = whole_but(part).text(part, text);

@@ -60,6 +60,8 @@ async fn mistakes_in_a_key_are_told_with_their_paths() {
     let problem = post(json!({"name": "ci", "role": "viewer", "colour": 1})).await;
     assert_eq!(problem.expect_refusal(400, "unknown-field")["errors"][0]["path"], "/colour");
     post(json!([])).await.expect_refusal(400, "bad-request");
+    let many: Value = (0..5_000).map(|index| (index.to_string(), json!(0))).collect::<serde_json::Map<_, _>>().into();
+    assert!(post(many).await.expect_refusal(400, "bad-request")["errors"].as_array().unwrap().len() <= 102);
     let plain = gw.request(Method::POST, KEYS).header("content-type", "text/plain").body("{}");
     Answer::of(plain).await.expect_refusal(415, "unsupported-media-type");
     let broken = gw.request(Method::POST, KEYS).header("content-type", "application/json").body("{");
@@ -67,6 +69,32 @@ async fn mistakes_in_a_key_are_told_with_their_paths() {
     let long = gw.request(Method::POST, KEYS).body(" ".repeat(300 * 1024));
     Answer::of(long).await.expect_refusal(413, "too-large");
     assert_eq!(listed(&gw).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_member_that_is_there_twice_makes_no_key() {
+    let gw = TestGateway::start().await;
+    let body = r#"{"name": "ci", "role": "viewer", "role": "admin"}"#;
+    let request = gw.request(Method::POST, KEYS).header("content-type", "application/json").body(body);
+    let problem = Answer::of(request).await.expect_refusal(400, "bad-request");
+    assert_eq!(problem["errors"][0]["code"], "duplicate");
+    assert!(problem["detail"].as_str().unwrap().contains("role is there twice"), "{problem}");
+    assert_eq!(listed(&gw).await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_media_types_of_json_are_the_same_on_both_planes() {
+    let gw = TestGateway::start().await;
+    gw.upload("echo", "1.0.0", echo("a")).await.expect_status(201);
+    for (media_type, is_json) in
+        [("application/vnd.acme+json", true), ("application/json; charset=utf-8", true), ("text/json", false)]
+    {
+        for (path, status) in [(KEYS, 201), ("/api/v1/wasm/modules/echo/invoke", 200)] {
+            let body = if status == 201 { r#"{"name": "ci", "role": "viewer"}"# } else { "{}" };
+            let request = gw.request(Method::POST, path).header("content-type", media_type).body(body);
+            Answer::of(request).await.expect_status(if is_json { status } else { 415 });
+        }
+    }
 }
 
 #[tokio::test]

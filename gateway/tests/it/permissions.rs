@@ -33,6 +33,21 @@ async fn permissions_are_replaced_whole_and_survive_a_restart() {
 }
 
 #[tokio::test]
+async fn an_upload_takes_as_many_permissions_as_a_change() {
+    let gw = TestGateway::start().await;
+    // The most that there may be: 400 KiB, far over what other parts of text have.
+    let resource = format!("https://api.example.com/{}", "é".repeat(1000));
+    let list = json!(vec![json!({"permission": "http:read", "resource": resource}); 200]);
+    let form = Form::new()
+        .part("module", Part::bytes(component::echo("a")).file_name("module.wasm"))
+        .text("name", "echo")
+        .text("version", "1.0.0")
+        .text("permissions", list.to_string());
+    assert_eq!(gw.upload_form(form).await.expect_status(201).json()["permissions"], list);
+    assert_eq!(put(&gw, "echo/permissions", list.clone()).await.expect_status(200).json(), list);
+}
+
+#[tokio::test]
 async fn one_bad_glob_refuses_the_whole_list_by_its_path() {
     let gw = TestGateway::start().await.module("echo").await;
     let good = json!([{"permission": "http:read", "resource": "*"}]);

@@ -12,10 +12,13 @@ const ENDPOINTS: &[(&str, &str, Option<&str>)] = &[
     ("GET", "/healthz", None),
     ("GET", "/readyz", None),
     ("GET", "/metrics", None),
+    ("GET", "/api/v1/openapi.json", None),
     ("POST", "/api/v1/wasm/modules", Some("admin")),
     ("GET", "/api/v1/wasm/modules", Some("viewer")),
     ("GET", "/api/v1/wasm/modules/echo", Some("viewer")),
     ("DELETE", "/api/v1/wasm/modules/nothing", Some("admin")),
+    ("PUT", "/api/v1/wasm/modules/nothing/permissions", Some("admin")),
+    ("PUT", "/api/v1/wasm/modules/nothing/limits", Some("admin")),
     ("GET", "/api/v1/wasm/modules/echo/download", Some("viewer")),
     ("POST", "/api/v1/wasm/modules/echo/invoke", Some("invoker")),
     ("GET", "/api/v1/wasm/executions", Some("viewer")),
@@ -61,6 +64,14 @@ async fn every_endpoint_lets_through_whose_role_is_high_enough_and_nobody_else()
             }
         }
     }
+}
+
+#[tokio::test]
+async fn no_operation_of_the_document_is_missing_here() {
+    let gw = TestGateway::start().await;
+    let document = gw.get("/api/v1/openapi.json").await.expect_status(200).json();
+    let items = document["paths"].as_object().unwrap().values();
+    assert_eq!(items.map(|item| item.as_object().unwrap().len()).sum::<usize>(), ENDPOINTS.len());
 }
 
 #[tokio::test]

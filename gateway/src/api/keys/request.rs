@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::api::query::shortened;
-use crate::error::{Code, FieldError};
+use crate::api::json_body::unknown_members;
+use crate::error::FieldError;
 use crate::model::{NameGlobs, NewKey, Role};
 
 /// Room for what people call their machines.
@@ -14,8 +14,7 @@ const MEMBERS: [&str; 5] = ["name", "role", "expires_at", "modules", "jobs"];
 
 /// Decodes a key that is asked for at `now`.
 pub(super) fn new_key(members: Map<String, Value>, now: Timestamp) -> Result<NewKey, Vec<FieldError>> {
-    let mut errors: Vec<_> =
-        members.keys().filter(|name| !MEMBERS.contains(&name.as_str())).map(|name| unknown(name)).collect();
+    let mut errors = unknown_members("", &members, &MEMBERS);
     let mut read = Reader { members, errors: &mut errors };
     let name = read.required("name", name);
     let role = read.required("role", role);
@@ -74,13 +73,6 @@ impl Reader<'_> {
     }
 }
 
-fn unknown(name: &str) -> FieldError {
-    // RFC 6901's escapes.
-    let name = shortened(name).replace('~', "~0").replace('/', "~1");
-    let message = format!("there is no such member; there are {}", MEMBERS.join(", "));
-    FieldError::new(format!("/{name}"), Code::UnknownField.as_str(), message)
-}
-
 fn name(value: &Value) -> Result<String, String> {
     let text = value.as_str().unwrap_or_default();
     let is_name = (1..=NAME_CHARACTERS_MAX).contains(&text.chars().count())
@@ -109,6 +101,7 @@ fn end(value: &Value, now: Timestamp) -> Result<Timestamp, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::json_body::MISTAKES_MAX;
 
     fn decoded(text: &str) -> Result<NewKey, Vec<(String, String)>> {
         let members = serde_json::from_str(text).unwrap();
@@ -148,6 +141,12 @@ mod tests {
             let text = serde_json::json!({"name": name, "role": "viewer"}).to_string();
             assert_eq!(decoded(&text).unwrap_err()[0].0, "/name", "{name:?}");
         }
+    }
+
+    #[test]
+    fn a_long_list_of_mistakes_makes_a_short_answer() {
+        let members = (0..1_000).map(|index| format!("\"{index}\":0")).collect::<Vec<_>>().join(",");
+        assert!(decoded(&format!("{{{members}}}")).unwrap_err().len() <= MISTAKES_MAX + MEMBERS.len());
     }
 
     #[test]

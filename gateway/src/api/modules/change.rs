@@ -17,7 +17,7 @@ use crate::api::Services;
 use crate::api::answer::json;
 use crate::api::audit::{self, Trail};
 use crate::api::authorize::AsAdmin;
-use crate::api::openapi::{LimitsAsked, refusals};
+use crate::api::openapi::{LimitsAsked, ModulePath, refusals};
 use crate::api::query::Query;
 use crate::error::Code;
 use crate::http::body::{self, Bounds};
@@ -25,13 +25,13 @@ use crate::http::{Problem, media_type};
 use crate::model::{AuditEntry, Limits, Module, Permission, action};
 
 /// As many permissions as there may be, with resources of the longest in ASCII, and twice that for the rest.
-const PERMISSIONS_BYTES_MAX: u64 = 1024 * 1024;
+pub(super) const PERMISSIONS_BYTES_MAX: u64 = 1024 * 1024;
 /// Three numbers and any amount of white space, as for an invocation.
 const LIMITS_BYTES_MAX: u64 = 4 * 1024;
 
 refusals! {
     /// Of a change.
-    Refusals = [UnknownField, Unauthenticated, Forbidden, NotFound, TooLarge, UnsupportedMediaType];
+    Refusals = [UnknownField, Unauthenticated, Forbidden, NotFound, TooLarge, UnsupportedMediaType, RateLimited];
 }
 
 /// Replace a version's permissions
@@ -39,7 +39,7 @@ refusals! {
 /// Needs the role `admin`. All or nothing; executions that run keep what they started with. Up to 200, in 1 MiB.
 #[utoipa::path(
     put, path = "/api/v1/wasm/modules/{module}/permissions", operation_id = "replace_permissions", tag = "modules",
-    params(("module" = String, Path, description = "An id, `name`, `name@1.2.3` or `name@^1.2`.", example = "order-rules")),
+    params(ModulePath),
     request_body = inline(Permissions),
     responses((status = 200, description = "The permissions as they are now.", body = Vec<Permission>), Refusals)
 )]
@@ -65,7 +65,7 @@ pub(in crate::api) async fn replace_permissions(
 /// they started with.
 #[utoipa::path(
     put, path = "/api/v1/wasm/modules/{module}/limits", operation_id = "replace_limits", tag = "modules",
-    params(("module" = String, Path, description = "An id, `name`, `name@1.2.3` or `name@^1.2`.", example = "order-rules")),
+    params(ModulePath),
     request_body = LimitsAsked,
     responses((status = 200, description = "The limits as they are now.", body = Limits), Refusals)
 )]

@@ -5,13 +5,10 @@
 
 use serde_json::{Map, Value};
 
-use crate::api::query::shortened;
-use crate::error::{Code, FieldError};
+use crate::api::json_body::{self, MISTAKES_MAX, unknown_members};
+use crate::error::FieldError;
 use crate::model::{Limits, Permission, whole_number};
 use crate::registry::PERMISSIONS_MAX;
-
-/// Mistakes that are told one by one: an answer is not to be larger than the request.
-const MISTAKES_MAX: usize = 100;
 
 /// Where permissions or limits are written.
 #[derive(Debug, Clone, Copy)]
@@ -30,10 +27,11 @@ impl Place {
         }
     }
 
-    fn below(self, rest: impl std::fmt::Display) -> String {
+    /// As the beginning of other paths.
+    fn pointer(self) -> String {
         match self {
-            Self::Part(name) => format!("/{name}/{rest}"),
-            Self::Body => format!("/{rest}"),
+            Self::Part(name) => format!("/{name}"),
+            Self::Body => String::new(),
         }
     }
 }
@@ -43,10 +41,10 @@ pub(super) fn permissions(place: Place, text: &str) -> Result<Vec<Permission>, V
     let Value::Array(items) = parsed(place, text)? else {
         return Err(vec![wrong_type(place.whole(), "is a list")]);
     };
-    let mut errors = Vec::new();
+    let (mut errors, list) = (Vec::new(), place.pointer());
     let mut permissions = Vec::with_capacity(items.len().min(PERMISSIONS_MAX));
     for (index, item) in items.into_iter().enumerate() {
-        match permission(&place.below(index), item) {
+        match permission(&format!("{list}/{index}"), item) {
             Ok(permission) => permissions.push(permission),
             Err(found) => errors.extend(found),
         }
@@ -66,7 +64,7 @@ fn permission(path: &str, item: Value) -> Result<Permission, Vec<FieldError>> {
     let Value::Object(mut members) = item else {
         return Err(vec![wrong_type(path, "is an object with `permission` and `resource`")]);
     };
-    let mut errors = unknown_members(|name| format!("{path}/{name}"), &members, &["permission", "resource"]);
+    let mut errors = unknown_members(path, &members, &["permission", "resource"]);
     let kind = member(path, &mut members, "permission", |value| {
         let kinds = "is http:read, http:write, database:read, database:write or secret:use";
         serde_json::from_value(value).map_err(|_| kinds)
@@ -90,13 +88,14 @@ pub(super) fn limits(place: Place, text: &str) -> Result<Limits, Vec<FieldError>
     let Value::Object(members) = parsed(place, text)? else {
         return Err(vec![wrong_type(place.whole(), "is an object")]);
     };
-    let mut errors = unknown_members(|name| place.below(name), &members, &["fuel", "memory_bytes", "timeout_ms"]);
+    let parent = place.pointer();
+    let mut errors = unknown_members(&parent, &members, &["fuel", "memory_bytes", "timeout_ms"]);
     let mut limit = |name: &str| match members.get(name) {
         None | Some(Value::Null) => None,
         Some(value) => {
             let number = whole_number(value);
             if number.is_none() {
-                errors.push(wrong_type(&place.below(name), "is a whole number or null"));
+                errors.push(wrong_type(&format!("{parent}/{name}"), "is a whole number or null"));
             }
             number
         }
@@ -106,8 +105,7 @@ pub(super) fn limits(place: Place, text: &str) -> Result<Limits, Vec<FieldError>
 }
 
 fn parsed(place: Place, text: &str) -> Result<Value, Vec<FieldError>> {
-    serde_json::from_str(text)
-        .map_err(|error| vec![FieldError::new(place.whole(), "invalid-json", format!("is not JSON: {error}"))])
+    json_body::value(place.whole(), text.as_bytes()).map_err(|error| vec![error])
 }
 
 fn member<T>(
@@ -121,17 +119,6 @@ fn member<T>(
         None => Err(FieldError::new(path, "required", "is missing")),
         Some(value) => decode(value).map_err(|message| wrong_type(&path, message)),
     }
-}
-
-fn unknown_members(path: impl Fn(String) -> String, members: &Map<String, Value>, known: &[&str]) -> Vec<FieldError> {
-    let unknown = members.keys().filter(|name| !known.contains(&name.as_str()));
-    let error = |name: &String| {
-        // RFC 6901's escapes.
-        let name = shortened(name).replace('~', "~0").replace('/', "~1");
-        let message = format!("there is no such member; there are {}", known.join(", "));
-        FieldError::new(path(name), Code::UnknownField.as_str(), message)
-    };
-    unknown.take(MISTAKES_MAX).map(error).collect()
 }
 
 fn wrong_type(path: &str, message: &str) -> FieldError {
@@ -201,6 +188,13 @@ mod tests {
         assert_eq!(mistakes(permissions(Place::Body, text)), expected);
         assert_eq!(mistakes(permissions(Place::Body, "{}")), [pair("", "wrong-type")]);
         assert_eq!(mistakes(limits(Place::Body, r#"{"fuel": "1"}"#)), [pair("/fuel", "wrong-type")]);
+    }
+
+    #[test]
+    fn a_member_that_is_there_twice_is_refused() {
+        let text = r#"[{"permission": "http:read", "resource": "https://a/*", "resource": "**"}]"#;
+        assert_eq!(mistakes(permissions(PART, text)), [pair("permissions", "duplicate")]);
+        assert_eq!(mistakes(limits(Place::Body, r#"{"fuel": 1, "fuel": 2}"#)), [pair("", "duplicate")]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 
 use self::parts::Parts;
+use super::change::PERMISSIONS_BYTES_MAX;
 use super::refused;
 use super::settings::{self, Place};
 use crate::api::Services;
@@ -23,18 +24,18 @@ use crate::api::answer::json;
 use crate::api::audit::{self, Trail};
 use crate::api::authorize::AsAdmin;
 use crate::api::openapi::{UploadForm, refusals};
-use crate::api::query::{Query, shortened};
+use crate::api::query::Query;
 use crate::blob::{self, Spool, SpoolFolder};
-use crate::error::{Code, FieldError};
+use crate::error::{Code, FieldError, NAME_CHARACTERS_MAX as SHOWN_CHARACTERS_MAX, shortened};
 use crate::http::Problem;
 use crate::http::body::{Bounds, Limited};
 use crate::model::{AuditEntry, Module, ModuleName, ParseSignatureError, SignatureValue, action, parse_version};
 use crate::registry::{Upload, Uploaded, UploadedSignature};
 
-/// All parts of text, which is what a body may have besides the module.
-const TEXT_BYTES_MAX: u64 = 1024 * 1024;
+/// All parts of text, which is what a body may have besides the module: the permissions, and the rest.
+const TEXT_BYTES_MAX: u64 = PERMISSIONS_BYTES_MAX + 512 * 1024;
 /// One part of text; room for the longest description in any script.
-const PART_BYTES_MAX: usize = 64 * 1024;
+const PART_BYTES_MAX: u64 = 64 * 1024;
 /// Twice the parts there are, so that mistakes are reported by name.
 const PARTS_MAX: usize = 16;
 const NAME_CHARACTERS_MAX: usize = 63;
@@ -48,7 +49,7 @@ refusals! {
     /// Of an upload.
     Refusals = [
         UnknownField, Unauthenticated, Forbidden, VersionExists, TooLarge, UnsupportedMediaType, InvalidModule,
-        InvalidSignature, SignatureRequired, UnknownKey, Overloaded,
+        InvalidSignature, SignatureRequired, UnknownKey, RateLimited, Integrity, Overloaded,
     ];
 }
 
@@ -185,7 +186,11 @@ impl Form {
     fn admit(&mut self, name: &str) -> Option<&'static str> {
         let Some(known) = PARTS.into_iter().find(|known| *known == name) else {
             let message = format!("there is no such part; there are {}", PARTS.join(", "));
-            self.errors.push(FieldError::new(shortened(name), Code::UnknownField.as_str(), message));
+            self.errors.push(FieldError::new(
+                shortened(name, SHOWN_CHARACTERS_MAX),
+                Code::UnknownField.as_str(),
+                message,
+            ));
             return None;
         };
         if self.seen.contains(&known) {
@@ -328,10 +333,12 @@ async fn spool(field: &mut Field<'_>, spools: &SpoolFolder, bytes_max: u64) -> R
 }
 
 async fn text(part: &str, field: &mut Field<'_>) -> Result<Result<String, FieldError>, Problem> {
+    // As many permissions as a `PUT` of them takes.
+    let bytes_max = if part == "permissions" { PERMISSIONS_BYTES_MAX } else { PART_BYTES_MAX };
     let mut bytes = Vec::new();
     while let Some(chunk) = field.chunk().await.map_err(|error| broken(&error))? {
-        if bytes.len() + chunk.len() > PART_BYTES_MAX {
-            let message = format!("has at most {PART_BYTES_MAX} bytes");
+        if (bytes.len() + chunk.len()) as u64 > bytes_max {
+            let message = format!("has at most {bytes_max} bytes");
             return Ok(Err(FieldError::new(part, "too-long", message)));
         }
         bytes.extend_from_slice(&chunk);

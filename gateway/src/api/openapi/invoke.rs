@@ -7,14 +7,14 @@ use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, OneOfBuilder,
 use utoipa::openapi::{OpenApi, Ref, RefOr, Required, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::{LimitsAsked, refusals};
+use super::{LimitsAsked, ModulePath, refusals};
 use crate::model::ExecutionId;
 
 refusals! {
     /// Of an invocation.
     InvokeRefusals = [
-        UnknownField, Unauthenticated, Forbidden, NotFound, NoSuchFunction, TooLarge, UnsupportedMediaType, InvalidData,
-        Integrity, StepFailed, Trap, BadOutput, FuelExhausted, MemoryExceeded, OutputTooLarge, StackExhausted, Overloaded,
+        UnknownField, Unauthenticated, Forbidden, NotFound, NoSuchFunction, TooLarge, UnsupportedMediaType, InvalidSignature,
+        SignatureRequired, UnknownKey, InvalidData, RateLimited, Integrity, StepFailed, Trap, BadOutput, FuelExhausted, MemoryExceeded, OutputTooLarge, StackExhausted, Overloaded,
         TimedOut,
     ];
 }
@@ -26,7 +26,7 @@ refusals! {
 #[utoipa::path(
     post, path = "/api/v1/wasm/modules/{module}/invoke", operation_id = "invoke", tag = "modules",
     params(
-        ("module" = String, Path, description = "An id, `name`, `name@1.2.3` or `name@^1.2`.", example = "order-rules"),
+        ModulePath,
         ("function" = Option<String>, Query, description = "An export that is a step function.", min_length = 1,
          max_length = 256, example = "run"),
         ("Prefer" = Option<String>, Header, description = "`respond-async` answers before the execution has ended.",

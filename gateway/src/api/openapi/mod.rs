@@ -8,10 +8,14 @@
 
 mod bounds;
 mod invoke;
+mod keys;
+mod parameters;
 mod problems;
 mod upload;
 
 pub(super) use bounds::LimitsAsked;
+pub(super) use keys::KeyWanted;
+pub(super) use parameters::{ModulePath, Paging};
 pub(super) use problems::{refusals, responses as problem_responses};
 pub(super) use upload::UploadForm;
 
@@ -22,14 +26,31 @@ use utoipa::OpenApi;
 use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
+use utoipa::openapi::response::Response;
 use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Header, RefOr, Schema};
+use utoipa::openapi::{Header, Ref, RefOr, Schema};
 
 use crate::config;
 
 /// Where the document is.
 pub(super) const PATH: &str = "/api/v1/openapi.json";
+
+const REQUEST_ID: &str = "x-request-id";
+
+/// The headers of an answer that a rate limit covers.
+const LIMITED_HEADERS: [&str; 3] = [REQUEST_ID, RATE_LIMIT[0].0, RATE_LIMIT[1].0];
+
+const RATE_LIMIT: [(&str, &str); 2] = [
+    (
+        "ratelimit-policy",
+        "The limits that cover the request: `\"key\";q=100;w=60` is 100 requests in 60 s. Absent where none is configured.",
+    ),
+    (
+        "ratelimit",
+        "Where they stand: `\"key\";r=42;t=35` is 42 left, and all of them again in 35 s. Absent where none is configured.",
+    ),
+];
 
 /// The document before the router's operations are in it.
 #[derive(OpenApi)]
@@ -40,11 +61,14 @@ pub(super) const PATH: &str = "/api/v1/openapi.json";
             Every answer has `x-request-id`: the one that was sent, if it has 1 to 64 characters of `A-Z a-z 0-9 . _ -`, \
             else a new one. Every refusal is a problem (RFC 9457) with a stable `code`. Members, parts and parameters \
             that are not known are refused. An empty parameter of a query is one that is not given. Times are RFC 3339 \
-            in UTC, sizes bytes, durations milli- or microseconds, as their names say.",
+            in UTC, sizes bytes, durations milli- or microseconds, as their names say. Where the operator has configured \
+            rate limits, every answer that they cover has `RateLimit-Policy` and `RateLimit`.",
     ),
     tags(
         (name = "modules", description = "Versions of components, and what they are allowed."),
         (name = "executions", description = "What ran, and what it logged."),
+        (name = "keys", description = "Who may call, and what they reach."),
+        (name = "audit", description = "Who changed what, and who was refused."),
         (name = "health", description = "For load balancers, orchestrators and scrapers. No key is needed."),
         (name = "api", description = "This document."),
     ),
@@ -55,8 +79,8 @@ pub(super) const PATH: &str = "/api/v1/openapi.json";
 pub(super) struct Base;
 
 refusals! {
-    /// Of whatever needs no key.
-    OpenRefusals = [];
+    /// Of what needs no key, and is counted by the limit of an address.
+    OpenRefusals = [RateLimited];
 }
 
 /// This document
@@ -91,7 +115,10 @@ pub(super) fn text(
     let components = document.components.get_or_insert_default();
     let key = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("sk_…");
     components.add_security_scheme("key", SecurityScheme::Http(key.build()));
-    components.headers.insert("x-request-id".to_owned(), request_id().into());
+    components.headers.insert(REQUEST_ID.to_owned(), request_id().into());
+    for (name, description) in RATE_LIMIT {
+        components.headers.insert(name.to_owned(), text_header(description).into());
+    }
     problems::add_components(&document.paths, components);
     document.to_pretty_json().map(|text| text + "\n")
 }
@@ -102,12 +129,26 @@ fn finish(operation: &mut Operation) {
             finish_parameter(parameter);
         }
     }
+    let is_limited = operation.responses.responses.contains_key("429");
+    let names: &[&str] = if is_limited { &LIMITED_HEADERS } else { &[REQUEST_ID] };
     for response in operation.responses.responses.values_mut() {
         if let RefOr::T(response) = response {
-            let header = utoipa::openapi::Ref::new("#/components/headers/x-request-id");
-            response.headers.insert("x-request-id".to_owned(), RefOr::Ref(header));
+            refer_to_headers(response, names);
         }
     }
+}
+
+/// The headers that answers of all kinds have.
+fn refer_to_headers(response: &mut Response, names: &[&str]) {
+    for name in names {
+        let header = Ref::new(format!("#/components/headers/{name}"));
+        response.headers.insert((*name).to_owned(), RefOr::Ref(header));
+    }
+}
+
+fn text_header(description: &str) -> Header {
+    let text = ObjectBuilder::new().schema_type(Type::String);
+    HeaderBuilder::new().schema(Some(text)).description(Some(description)).build()
 }
 
 /// What is optional is left out rather than sent as `null`, which a query or a header doesn't have.

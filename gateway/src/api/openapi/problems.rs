@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::example::ExampleBuilder;
-use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::Paths;
 use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::schema::{AllOfBuilder, ObjectBuilder, Type};
@@ -87,13 +86,11 @@ fn response_of(codes: &[Code]) -> Response {
         .description(lines.collect::<Vec<_>>().join("\n\n"))
         .content("application/problem+json", content.build());
     for (name, description) in headers(codes) {
-        let text = ObjectBuilder::new().schema_type(Type::String);
-        response =
-            response.header(name, HeaderBuilder::new().schema(Some(text)).description(Some(description)).build());
+        response = response.header(name, super::text_header(description));
     }
     let mut response = response.build();
-    let id = Ref::new("#/components/headers/x-request-id");
-    response.headers.insert("x-request-id".to_owned(), RefOr::Ref(id));
+    // Those of probes have none, which is as good as not configured.
+    super::refer_to_headers(&mut response, &super::LIMITED_HEADERS);
     response
 }
 
@@ -112,6 +109,7 @@ fn headers(codes: &[Code]) -> Vec<(&'static str, &'static str)> {
         match code {
             Code::Unauthenticated => headers.push(("www-authenticate", "`Bearer`.")),
             Code::MethodNotAllowed => headers.push(("allow", "The methods that the path has.")),
+            // The other two are on every answer that a limit covers.
             Code::Overloaded | Code::RateLimited => {
                 headers.push(("retry-after", "Seconds after which another attempt may succeed."));
             }
@@ -152,6 +150,7 @@ fn example(code: Code) -> Value {
         Code::StackExhausted => json!({"limit": 524_288, "execution_id": EXECUTION}),
         Code::Trap | Code::BadOutput => json!({ "execution_id": EXECUTION }),
         Code::TooLarge | Code::HeadersTooLarge => json!({"limit": 65536}),
+        Code::RateLimited => json!({"limit": 100}),
         _ => json!({}),
     };
     if let (Value::Object(problem), Value::Object(more)) = (&mut problem, more) {

@@ -45,6 +45,20 @@ fn bounds_that_attributes_repeat_are_those_of_the_code() {
 }
 
 #[test]
+fn what_a_rate_limit_covers_may_be_refused_for_it_and_nothing_else_may() {
+    let document = document(&config::Limits::default());
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let is_told = operation["responses"].get("429").is_some();
+            assert_eq!(is_told, crate::http::rate_limit::covers(path), "{method} {path}");
+            let answers = operation["responses"].as_object().unwrap().values();
+            let mut inline = answers.filter(|answer| answer.get("$ref").is_none());
+            assert!(inline.all(|answer| answer["headers"].get("ratelimit").is_some() == is_told), "{method} {path}");
+        }
+    }
+}
+
+#[test]
 fn every_reference_in_it_leads_somewhere() {
     fn references(value: &Value, found: &mut Vec<String>) {
         match value {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use jiff::Timestamp;
 
 use super::Error;
-use crate::model::{Key, KeyId, NameGlobs, Role};
+use crate::model::{Key, KeyHolder, KeyId, NameGlobs, Role};
 
 /// How exact the last use of a key is. A key that is used thousands of times a second on
 /// all cores is written once: the others only read.
@@ -21,8 +21,7 @@ const NEVER: i64 = i64::MIN;
 pub struct Caller(Arc<Holder>);
 
 struct Holder {
-    id: KeyId,
-    name: Arc<str>,
+    key: KeyHolder,
     role: Role,
     expires_us: Option<i64>,
     modules: Option<NameGlobs>,
@@ -42,8 +41,7 @@ impl Caller {
     pub(super) fn new(key: &Key, before: Option<&Self>) -> Self {
         let never = || Arc::new(Uses { last_us: AtomicI64::new(NEVER), taken_us: AtomicI64::new(NEVER) });
         Self(Arc::new(Holder {
-            id: key.id,
-            name: Arc::from(key.name.as_str()),
+            key: KeyHolder { id: key.id, name: Arc::from(key.name.as_str()) },
             role: key.role,
             expires_us: key.expires_at.map(Timestamp::as_microsecond),
             modules: key.modules.clone(),
@@ -55,13 +53,19 @@ impl Caller {
     /// The key's id.
     #[must_use]
     pub fn id(&self) -> KeyId {
-        self.0.id
+        self.0.key.id
     }
 
     /// The key's name.
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
-        &self.0.name
+        &self.0.key.name
+    }
+
+    /// Whose key it is.
+    #[must_use]
+    pub fn holder(&self) -> &KeyHolder {
+        &self.0.key
     }
 
     /// The key's role.
@@ -75,7 +79,7 @@ impl Caller {
         if self.0.role >= needed {
             return Ok(());
         }
-        Err(Error::Forbidden { name: Arc::clone(&self.0.name), needed, role: self.0.role })
+        Err(Error::Forbidden { key: self.0.key.clone(), needed, role: self.0.role })
     }
 
     /// Whether the key sees modules of this name. Those that it doesn't see are, for it, not there.
@@ -127,7 +131,7 @@ fn timestamp(micros: i64) -> Option<Timestamp> {
 /// Of the same key.
 impl PartialEq for Caller {
     fn eq(&self, other: &Self) -> bool {
-        self.0.id == other.0.id
+        self.id() == other.id()
     }
 }
 
@@ -135,7 +139,7 @@ impl Eq for Caller {}
 
 impl fmt::Debug for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Holder { id, name, role, .. } = &*self.0;
+        let Holder { key: KeyHolder { id, name }, role, .. } = &*self.0;
         f.debug_struct("Caller").field("id", id).field("name", name).field("role", role).finish_non_exhaustive()
     }
 }

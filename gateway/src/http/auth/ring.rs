@@ -72,11 +72,11 @@ impl KeyRing {
         let Entry { hash, caller } = self.0.get(prefix).ok_or(Error::Unknown)?;
         let given: [u8; 32] = Sha256::digest(key).into();
         if !bool::from(given.ct_eq(hash)) {
-            return Err(Error::WrongSecret { name: caller.name().clone() });
+            return Err(Error::WrongSecret { key: caller.holder().clone() });
         }
         let now_us = now.as_microsecond();
         if caller.has_expired(now_us) {
-            return Err(Error::Expired { name: caller.name().clone() });
+            return Err(Error::Expired { key: caller.holder().clone() });
         }
         caller.use_at(now_us);
         Ok(caller.clone())

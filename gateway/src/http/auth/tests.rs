@@ -19,6 +19,10 @@ fn generated(name: &str, role: Role) -> (String, Key) {
     generate_key(NewKey::unrestricted(name, role), NOW).unwrap()
 }
 
+fn holder(key: &Key) -> KeyHolder {
+    KeyHolder { id: key.id, name: key.name.as_str().into() }
+}
+
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap()
 }
@@ -43,12 +47,13 @@ fn a_key_with_a_known_prefix_and_another_secret_is_as_unknown_to_its_sender_as_a
     let (text, key) = generated("ci", Role::Invoker);
     let last = if text.ends_with('A') { 'B' } else { 'A' };
     let forged = format!("{}{last}", &text[..text.len() - 1]);
+    let holder = holder(&key);
     let error = KeyRing::new(&[key]).authenticate(&bearer(&forged), NOW).unwrap_err();
-    assert_eq!(error, Error::WrongSecret { name: "ci".into() });
+    assert_eq!(error, Error::WrongSecret { key: holder.clone() });
     assert_eq!(error.to_string(), Error::Unknown.to_string());
     let problem = Problem::from(error);
     assert_eq!(problem.code(), Code::Unauthenticated);
-    assert_eq!(problem.suspected(), Some(&Suspect::Claimed("ci".into())));
+    assert_eq!(problem.suspected(), Some(&Suspect::Claimed(holder)));
 }
 
 #[test]
@@ -74,13 +79,14 @@ fn what_is_no_bearer_key_is_told_from_an_unknown_key() {
 #[test]
 fn a_role_may_what_the_lower_ones_may() {
     let (text, key) = generated("ci", Role::Invoker);
+    let holder = holder(&key);
     let caller = KeyRing::new(&[key]).authenticate(&bearer(&text), NOW).unwrap();
     assert_eq!(caller.require(Role::Viewer), Ok(()));
     assert_eq!(caller.require(Role::Invoker), Ok(()));
     let refused = caller.require(Role::Admin).unwrap_err();
-    assert_eq!(refused, Error::Forbidden { name: "ci".into(), needed: Role::Admin, role: Role::Invoker });
+    assert_eq!(refused, Error::Forbidden { key: holder.clone(), needed: Role::Admin, role: Role::Invoker });
     let problem = Problem::from(refused);
-    assert_eq!((problem.code(), problem.suspected()), (Code::Forbidden, Some(&Suspect::Proven("ci".into()))));
+    assert_eq!((problem.code(), problem.suspected()), (Code::Forbidden, Some(&Suspect::Proven(holder))));
 }
 
 #[test]
@@ -88,12 +94,13 @@ fn a_key_is_over_from_the_instant_of_its_end() {
     let wanted = NewKey { expires_at: Some(at(10)), ..NewKey::unrestricted("ci", Role::Viewer) };
     let (text, key) = generate_key(wanted, NOW).unwrap();
     let (clock, hand) = Clock::manual(at(9));
+    let key_holder = holder(&key);
     let keys = Keys::new(&[key], clock);
     keys.authenticate(&bearer(&text)).unwrap();
     hand.advance_ms(999);
     keys.authenticate(&bearer(&text)).unwrap();
     hand.advance_ms(1);
-    assert_eq!(keys.authenticate(&bearer(&text)), Err(Error::Expired { name: "ci".into() }));
+    assert_eq!(keys.authenticate(&bearer(&text)), Err(Error::Expired { key: key_holder }));
 }
 
 #[test]
@@ -161,9 +168,9 @@ proptest! {
         }
         let naive = match keys.iter().find(|key| key.prefix == asked[3..15]) {
             None => Err(Error::Unknown),
-            Some(key) if key.name != asked => Err(Error::WrongSecret { name: key.name.as_str().into() }),
+            Some(key) if key.name != asked => Err(Error::WrongSecret { key: holder(key) }),
             Some(key) if key.expires_at.is_some_and(|end| end <= at(now)) => {
-                Err(Error::Expired { name: key.name.as_str().into() })
+                Err(Error::Expired { key: holder(key) })
             }
             Some(key) => Ok(key.id),
         };

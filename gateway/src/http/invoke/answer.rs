@@ -10,7 +10,7 @@ use super::super::{Body, Problem};
 use super::{RETRY_AFTER_S, no_store};
 use crate::error::Code;
 use crate::model::{ExecutionId, JsonText};
-use crate::runtime::{Execution, Outcome, StepFailure, Usage};
+use crate::runtime::{Execution, Failure, Outcome, StepFailure, Usage};
 
 #[derive(Serialize)]
 struct Accepted {
@@ -36,8 +36,17 @@ pub(super) fn of(id: ExecutionId, execution: &Execution) -> Result<Response<Body
             if let Some(used) = failure.used {
                 problem = problem.used(used);
             }
-            Err(if failure.code == Code::Overloaded { problem.retry_after_s(RETRY_AFTER_S) } else { problem })
+            Err(problem)
         }
+    }
+}
+
+/// The answer where nothing of the guest ran: it names the record that is left, if one is.
+pub(super) fn never_started(failure: &Failure, recorded: Option<ExecutionId>) -> Problem {
+    let problem = Problem::new(failure.code, failure.message.clone()).retry_after_s(RETRY_AFTER_S);
+    match recorded {
+        Some(id) => problem.execution_id(id),
+        None => problem,
     }
 }
 
@@ -92,4 +101,27 @@ pub(super) fn invalid_detail(errors: usize) -> String {
 
 pub(super) fn failed_detail(failure: &StepFailure) -> String {
     if failure.message.is_empty() { failure.code.clone() } else { format!("{}: {}", failure.code, failure.message) }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::http::request_id::RequestIds;
+
+    fn rendered(problem: Problem) -> serde_json::Value {
+        let response = Problem::render(problem.into_response::<Bytes>(), &RequestIds::default().next(), None);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        serde_json::from_slice(response.body()).unwrap()
+    }
+
+    #[test]
+    fn what_never_started_names_an_execution_only_where_its_record_is() {
+        let failure = Failure { code: Code::Overloaded, message: "no room".to_owned(), limit: None, used: None };
+        let unseen = rendered(never_started(&failure, None));
+        assert_eq!((&unseen["code"], unseen.get("execution_id")), (&"overloaded".into(), None));
+        let id = ExecutionId::starting(jiff::Timestamp::UNIX_EPOCH);
+        assert_eq!(rendered(never_started(&failure, Some(id)))["execution_id"], id.to_string());
+    }
 }

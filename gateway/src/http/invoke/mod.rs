@@ -11,6 +11,7 @@ mod query;
 mod record;
 mod request;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ use super::auth::SharedKeys;
 use super::{Body, Problem, body, media_type};
 use crate::blob;
 use crate::clock::Clock;
-use crate::error::{Code, FieldError};
+use crate::error::{Code, FieldError, NAME_CHARACTERS_MAX, shortened};
 use crate::model::{ExecutionId, ModuleRef, Role};
 use crate::registry::{Registry, Revision};
 use crate::runtime::{self, Call, Execution, Ready, Runtime, Witness};
@@ -170,14 +171,17 @@ async fn run(plane: &Plane, ready: Ready, call: Call) -> Result<Response<Body>, 
     let mut running = Running::new(plane, &call);
     let id = call.execution_id;
     let execution = execute(plane, ready, call, &mut running).await;
-    let answer = answer::of(id, &execution);
-    if execution.result.as_ref().is_err_and(|failure| failure.code == Code::Overloaded) {
+    if let Err(failure) = &execution.result
+        && failure.code == Code::Overloaded
+    {
         // The pool had no room after all: it never started.
         plane.metrics.overloaded();
+        let refusal = answer::never_started(failure, running.shown_as());
         running.never_started(execution);
-    } else {
-        running.ended(execution);
+        return Err(refusal);
     }
+    let answer = answer::of(id, &execution);
+    running.ended(execution);
     answer
 }
 
@@ -274,9 +278,8 @@ fn is_deleted(plane: &Plane, revision: &Revision) -> bool {
 }
 
 /// A caller's text in an answer: not all of it when there is much.
-fn shown(text: &str) -> String {
-    const SHOWN_MAX: usize = 100;
-    text.chars().take(SHOWN_MAX).collect()
+fn shown(text: &str) -> Cow<'_, str> {
+    shortened(text, NAME_CHARACTERS_MAX)
 }
 
 /// The headers of an answer that was made for one caller only.

@@ -1,7 +1,7 @@
 //! What an invoke request says in its query.
 
 use super::super::Problem;
-use crate::error::FieldError;
+use crate::error::{FieldError, NAME_CHARACTERS_MAX, shortened};
 
 /// The function that is called where none is named.
 const DEFAULT_FUNCTION: &str = "run";
@@ -17,7 +17,7 @@ pub(super) fn function(query: Option<&str>) -> Result<String, Problem> {
     for parameter in query.unwrap_or_default().split('&').filter(|parameter| !parameter.is_empty()) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         if name != "function" {
-            let name: String = name.chars().take(FUNCTION_LENGTH_MAX).collect();
+            let name = shortened(name, NAME_CHARACTERS_MAX);
             let message = format!("{name} is not known; known is function");
             errors.push(FieldError::new(name, "unknown-field", message));
         } else if function.replace(value).is_some() {

@@ -85,6 +85,11 @@ impl Running {
         self.recorder.record(self.record());
     }
 
+    /// The id of the record that was seen running already, if one was.
+    pub(super) fn shown_as(&self) -> Option<ExecutionId> {
+        self.shown.then_some(self.id)
+    }
+
     /// Leaves no record, since nothing of the guest ran; but one that was seen running
     /// has to end.
     pub(super) fn never_started(mut self, execution: Execution) {
@@ -220,6 +225,7 @@ mod tests {
         let (unseen, mut seen) = (started(), started());
         let (unseen_id, seen_id) = (unseen.id, seen.id);
         seen.show();
+        assert_eq!((unseen.shown_as(), seen.shown_as()), (None, Some(seen_id)));
         unseen.never_started(overloaded());
         seen.never_started(overloaded());
         service.run(std::future::ready(())).await;

@@ -7,8 +7,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::error::{Code, FieldError};
-use crate::model::{JsonText, Limits, whole_number};
+use crate::error::{Code, FieldError, NAME_CHARACTERS_MAX, pointer, shortened};
+use crate::model::{DistinctMembers, JsonText, Limits, whole_number};
 
 /// Variables of one call, and their names and values together: what fits a
 /// process's environment on small systems.
@@ -21,11 +21,10 @@ const ENV_TEXT_BYTES_MAX: usize = 8 * ENV_BYTES_MAX;
 /// How long `limits` may be: three numbers and any amount of white space.
 const LIMITS_TEXT_BYTES_MAX: usize = 4 * 1024;
 
-/// Mistakes that are told one by one, how much of a name each tells, and of what a
-/// parser says: an answer is not to be larger than the request.
+/// Mistakes that are told one by one, and how much of what a parser says: an answer is
+/// not to be larger than the request.
 const MISTAKES_MAX: usize = 20;
-const NAME_CHARS_MAX: usize = 100;
-const PARSER_CHARS_MAX: usize = 200;
+const PARSER_CHARACTERS_MAX: usize = 200;
 
 /// What a caller asks for.
 #[derive(Debug, PartialEq)]
@@ -69,7 +68,7 @@ fn members(body: &[u8]) -> Result<Members<'_>, BadRequest> {
     }
     serde_json::from_slice(body).map_err(|error| BadRequest {
         code: Code::BadRequest,
-        detail: format!("the body is not a JSON object: {}", shortened(&error.to_string(), PARSER_CHARS_MAX)),
+        detail: format!("the body is not a JSON object: {}", shortened(&error.to_string(), PARSER_CHARACTERS_MAX)),
         errors: Vec::new(),
     })
 }
@@ -94,7 +93,7 @@ struct Unknown {
 impl Unknown {
     fn add(&mut self, name: &str) {
         if self.first.len() < MISTAKES_MAX {
-            self.first.push(shortened(name, NAME_CHARS_MAX).into_owned());
+            self.first.push(shortened(name, NAME_CHARACTERS_MAX).into_owned());
         } else {
             self.more += 1;
         }
@@ -150,7 +149,7 @@ struct Mistakes {
 impl Mistakes {
     fn unknown(&mut self, parent: &str, name: &str, known: &str) {
         self.unknown += 1;
-        let message = format!("{} is not known; known are {known}", shortened(name, NAME_CHARS_MAX));
+        let message = format!("{} is not known; known are {known}", shortened(name, NAME_CHARACTERS_MAX));
         self.add(pointer(parent, name), "unknown-field", message);
     }
 
@@ -186,7 +185,16 @@ impl Mistakes {
 
     /// The members of an object as they stand, by name.
     fn map<'a>(&mut self, path: &str, raw: &'a RawValue) -> BTreeMap<String, &'a RawValue> {
-        self.object(path, raw).and_then(|_| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
+        if self.object(path, raw).is_none() {
+            return BTreeMap::new();
+        }
+        match serde_json::from_str(raw.get()) {
+            Ok(DistinctMembers(members)) => members,
+            Err(error) => {
+                self.add(path.to_owned(), "duplicate", error.to_string());
+                BTreeMap::new()
+            }
+        }
     }
 
     fn none_or<T>(self, value: T) -> Result<T, BadRequest> {
@@ -261,20 +269,6 @@ fn read_limits(raw: &RawValue, mistakes: &mut Mistakes) -> Limits {
     limits
 }
 
-/// A JSON Pointer to a member.
-fn pointer(parent: &str, name: &str) -> String {
-    let name = shortened(name, NAME_CHARS_MAX);
-    format!("{parent}/{}", name.replace('~', "~0").replace('/', "~1"))
-}
-
-/// The beginning of a text that is longer than an error should tell.
-fn shortened(text: &str, chars_max: usize) -> Cow<'_, str> {
-    match text.char_indices().nth(chars_max).and_then(|(end, _)| text.get(..end)) {
-        Some(start) => Cow::Owned(format!("{start}…")),
-        None => Cow::Borrowed(text),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -319,6 +313,12 @@ mod tests {
     #[test]
     fn only_unknown_members_have_their_own_code() {
         assert_eq!(refused(r#"{"x/y": 1, "z": 2}"#), (Code::UnknownField, vec!["/x~1y".to_owned(), "/z".to_owned()]));
+    }
+
+    #[test]
+    fn a_variable_or_limit_that_is_there_twice_is_refused() {
+        let body = r#"{"env": {"A": "1", "B": "2", "A": "3"}, "limits": {"fuel": 1, "fuel": 2}}"#;
+        assert_eq!(refused(body), (Code::BadRequest, vec!["/env".to_owned(), "/limits".to_owned()]));
     }
 
     #[test]

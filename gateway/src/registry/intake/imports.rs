@@ -10,6 +10,7 @@ use wasmparser::{ComponentTypeRef, TypeBounds};
 
 use super::outline::Outline;
 use super::{Errors, FieldError};
+use crate::error::{NAME_CHARACTERS_MAX, shortened};
 
 /// Our own package, with each interface's functions: `wit/host.wit`.
 const STEP_INTERFACES: &[(&str, &[&str])] = &[
@@ -109,7 +110,8 @@ fn check_functions(outline: &Outline<'_>, name: &str, known: Known, errors: &mut
     let Some(instance) = types.get(id) else { return };
     for (export, item) in &instance.exports {
         if matches!(item.ty, ComponentEntityType::Func(_)) && !functions.contains(&export.as_str()) {
-            let export = shortened(export);
+            // Names within an interface have no bound of their own.
+            let export = shortened(export, NAME_CHARACTERS_MAX);
             let reason = if functions.is_empty() {
                 format!("{name} has types only")
             } else {
@@ -118,11 +120,6 @@ fn check_functions(outline: &Outline<'_>, name: &str, known: Known, errors: &mut
             errors.push(unknown(&format!("{name}#{export}"), &reason));
         }
     }
-}
-
-/// Names within an interface have no bound of their own.
-fn shortened(name: &str) -> String {
-    name.chars().take(200).collect()
 }
 
 fn unknown(path: &str, reason: &str) -> FieldError {

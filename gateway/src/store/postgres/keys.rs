@@ -11,7 +11,7 @@ use super::column::{hash, json_of, json_or_none, micros, micros_or_none, word};
 use super::connect::{Failure, Lane};
 use super::{PostgresStore, audit};
 use crate::model::{AuditEntry, Key, KeyId};
-use crate::store::{Error, KeyDeleted, Keys};
+use crate::store::{Error, KeyDeleted, KeyInserted, Keys};
 
 /// For what looks at all keys before it changes one: without it, two gateways that start together
 /// would both find that there is none, and two admins could delete each other. It ends with the
@@ -23,6 +23,8 @@ const INSERT: &str = "\
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
 const ANY: &str = "SELECT EXISTS (SELECT 1 FROM keys)";
+
+const COUNT: &str = "SELECT count(*) FROM keys";
 
 const ALL: &str = "\
     SELECT id, prefix, hash, name, role, created_at, expires_at, last_used_at, modules, jobs FROM keys ORDER BY id";
@@ -65,12 +67,17 @@ impl Keys for PostgresStore {
         .await
     }
 
-    async fn insert_key(&self, key: &Key, entry: &AuditEntry) -> Result<(), Error> {
+    async fn insert_key(&self, key: &Key, keys_max: u32, entry: &AuditEntry) -> Result<KeyInserted, Error> {
         let (key, entry) = (key.clone(), entry.clone());
         self.write(Lane::Requests, "storing a key", move |tx| {
             Box::pin(async move {
+                tx.batch_execute(LOCK).await?;
+                if tx.query_one(COUNT, &[]).await?.try_get::<_, i64>(0)? >= i64::from(keys_max) {
+                    return Ok(KeyInserted::Full);
+                }
                 insert(tx, &key).await?;
-                audit::append(tx, &entry).await
+                audit::append(tx, &entry).await?;
+                Ok(KeyInserted::Inserted)
             })
         })
         .await
@@ -150,5 +157,5 @@ fn key(row: &Row) -> Result<Key, Failure> {
 /// Every statement that can be prepared here.
 #[cfg(test)]
 pub(super) fn statements() -> Vec<String> {
-    [INSERT, ANY, ALL, PERMANENT_ADMINS, DELETE, LOCK_USED, USED].map(str::to_owned).to_vec()
+    [INSERT, ANY, COUNT, ALL, PERMANENT_ADMINS, DELETE, LOCK_USED, USED].map(str::to_owned).to_vec()
 }

@@ -5,7 +5,7 @@ use crate::model::{AuditEntry, ExecutionError, ExecutionRecord, Level, Limits, S
 use crate::store::contract::{self, audit_entry, contract_tests};
 use crate::store::shared::Shared;
 use crate::store::{
-    Audit, AuditFilter, ExecutionFilter, Executions, KeyDeleted, Keys, ModuleFilter, Modules, PageRequest,
+    Audit, AuditFilter, ExecutionFilter, Executions, KeyDeleted, KeyInserted, Keys, ModuleFilter, Modules, PageRequest,
 };
 
 #[path = "../../../tests/it/support/postgres.rs"]
@@ -380,7 +380,7 @@ async fn every_change_is_told_and_counted() {
             1 => assert!(first.replace_permissions(module.id, &[], &["a warning".to_owned()]).await.unwrap()),
             2 => assert!(first.replace_limits(module.id, &Limits::default()).await.unwrap()),
             3 => assert!(first.insert_first_key(&keys[0], &entry()).await.unwrap()),
-            4 => first.insert_key(&keys[1], &entry()).await.unwrap(),
+            4 => assert_eq!(first.insert_key(&keys[1], 9, &entry()).await.unwrap(), KeyInserted::Inserted),
             5 => assert_eq!(first.delete_key(keys[1].id, &entry()).await.unwrap(), KeyDeleted::Deleted),
             _ => drop(first.delete_module(module.id).await.unwrap()),
         }

@@ -7,13 +7,15 @@ use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 use super::column::{Id, Json, Micros, Word};
 use super::{Durability, SqliteStore, audit};
 use crate::model::{AuditEntry, Key, KeyId};
-use crate::store::{Error, KeyDeleted, Keys};
+use crate::store::{Error, KeyDeleted, KeyInserted, Keys};
 
 const INSERT: &str = "\
     INSERT INTO keys (id, prefix, hash, name, role, created_at, expires_at, last_used_at, modules, jobs)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 
 const ANY: &str = "SELECT EXISTS (SELECT 1 FROM keys)";
+
+const COUNT: &str = "SELECT count(*) FROM keys";
 
 const ALL: &str = "\
     SELECT id, prefix, hash, name, role, created_at, expires_at, last_used_at, modules, jobs FROM keys ORDER BY id";
@@ -43,11 +45,16 @@ impl Keys for SqliteStore {
         .await
     }
 
-    async fn insert_key(&self, key: &Key, entry: &AuditEntry) -> Result<(), Error> {
+    async fn insert_key(&self, key: &Key, keys_max: u32, entry: &AuditEntry) -> Result<KeyInserted, Error> {
         let (key, entry) = (key.clone(), entry.clone());
         self.write("storing a key", Durability::PowerLoss, move |tx| {
+            let count: i64 = tx.prepare_cached(COUNT)?.query_row([], |row| row.get(0))?;
+            if count >= i64::from(keys_max) {
+                return Ok(KeyInserted::Full);
+            }
             insert(tx, &key)?;
-            audit::append(tx, &entry)
+            audit::append(tx, &entry)?;
+            Ok(KeyInserted::Inserted)
         })
         .await
     }
@@ -120,5 +127,5 @@ fn key(row: &Row<'_>) -> rusqlite::Result<Key> {
 
 #[cfg(test)]
 pub(super) fn statements() -> Vec<String> {
-    [INSERT, ANY, ALL, PERMANENT_ADMINS, DELETE, USED].map(str::to_owned).to_vec()
+    [INSERT, ANY, COUNT, ALL, PERMANENT_ADMINS, DELETE, USED].map(str::to_owned).to_vec()
 }

@@ -11,7 +11,7 @@ use sluice::app::{App, Stopped};
 use sluice::config::Config;
 use sluice::runtime::CompileIn;
 
-use super::Files;
+use super::{Files, documented};
 
 /// How long a test waits for what is promised within a second.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -222,11 +222,19 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Sends a request.
+    /// Sends a request. The answer is one that the document of the API has.
+    ///
+    /// # Panics
+    /// Where it is not.
     pub async fn of(request: RequestBuilder) -> Self {
-        let response = request.send().await.unwrap();
+        let (client, request) = request.build_split();
+        let request = request.unwrap();
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let response = client.execute(request).await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
-        Self { status, headers, body: response.bytes().await.unwrap() }
+        let answer = Self { status, headers, body: response.bytes().await.unwrap() };
+        documented::check(&method, &path, &answer);
+        answer
     }
 
     /// The body as JSON.

@@ -1,6 +1,7 @@
 //! What the integration tests share.
 
 pub mod component;
+mod documented;
 pub mod files;
 pub mod gateway;
 pub mod keys;

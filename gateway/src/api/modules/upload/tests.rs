@@ -117,7 +117,7 @@ async fn texts_that_are_long_malformed_or_no_text_are_named() {
         part("name", "n".repeat(64)),
         part("version", "one"),
         part("description", [0xff]),
-        part("permissions", "x".repeat(PART_BYTES_MAX + 1)),
+        part("permissions", vec![b'x'; 1024 * 1024 + 1]),
         part("limits", "{"),
     ];
     let mut found = checked(&parts).await.unwrap_err();
