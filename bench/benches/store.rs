@@ -11,7 +11,8 @@ use criterion::{BatchSize, Criterion, Throughput};
 use jiff::Timestamp;
 use sluice::config::Postgres;
 use sluice::model::{
-    Digest, ExecutionId, ExecutionRecord, JsonObject, Level, Limits, LogLine, Module, ModuleId, ModuleKind, Status,
+    AuditEntry, Digest, ExecutionId, ExecutionRecord, JsonObject, Level, Limits, LogLine, Module, ModuleId, ModuleKind,
+    Status, action,
 };
 use sluice::store::postgres::PostgresStore;
 use sluice::store::sqlite::SqliteStore;
@@ -82,7 +83,8 @@ fn main() -> Result<()> {
 
 fn record(criterion: &mut Criterion, tokio: &Runtime, name: &str, store: &SharedStore) -> Result<()> {
     let module = module()?;
-    tokio.block_on(store.insert_module(&module))?;
+    let row = AuditEntry::by_gateway(Timestamp::UNIX_EPOCH, action::MODULE_UPLOAD, "a bench's");
+    tokio.block_on(store.insert_module(&module, &row))?;
     let mut group = criterion.benchmark_group("records");
     group.throughput(Throughput::Elements(BATCH));
     for (kind, lines) in [("silent", 0), ("with three lines", 3)] {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Services;
-use super::answer::{Listing, json};
+use super::answer::{Listing, json, not_listed};
 use super::authorize::AsViewer;
 use super::openapi::refusals;
 use super::query::Query;
@@ -80,7 +80,7 @@ fn no_execution() -> Problem {
 
 refusals! {
     /// Of a list.
-    ListRefusals = [UnknownField, Unauthenticated, Forbidden];
+    ListRefusals = [UnknownField, Unauthenticated, Forbidden, Overloaded];
     /// Of one execution.
     Refusals = [UnknownField, Unauthenticated, Forbidden, NotFound];
 }
@@ -111,7 +111,7 @@ pub(super) async fn list(
         filter.visible = visible(&services, &caller);
     }
     let found = match filter {
-        Some(filter) => services.store.list_executions(&filter, page).await.map_err(Problem::internal)?,
+        Some(filter) => services.store.list_executions(&filter, page).await.map_err(not_listed)?,
         None => Page { items: Vec::new(), total: 0 },
     };
     Ok(json(StatusCode::OK, &Listing::new(page, found, Summary::from)))

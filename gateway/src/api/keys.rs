@@ -94,7 +94,7 @@ pub(super) async fn create(
         .with("name", key.name.as_str())
         .with("role", key.role.as_str());
     let (store, keys, stored) = (Arc::clone(&services.store), Arc::clone(&services.keys), key.clone());
-    to_the_end(async move {
+    to_the_end(&services, async move {
         store.insert_key(&stored, &audit).await.map_err(Problem::internal)?;
         keys.add(&stored).await;
         Ok(())
@@ -143,7 +143,7 @@ pub(super) async fn delete(
         .with("name", key.name.as_str())
         .with("role", key.role.as_str());
     let (store, keys) = (Arc::clone(&services.store), Arc::clone(&services.keys));
-    let deleted = to_the_end(async move {
+    let deleted = to_the_end(&services, async move {
         let deleted = store.delete_key(id, &audit).await.map_err(Problem::internal)?;
         if deleted != KeyDeleted::LastAdmin {
             keys.forget(id).await;
