@@ -95,7 +95,7 @@ pub(crate) use contract_tests;
 
 pub(crate) use super::contract_audit::{
     a_change_of_a_module_has_its_row, a_change_whose_row_is_refused_did_not_happen,
-    executions_go_ahead_of_their_module, row, the_id_of_a_store_stays,
+    executions_go_ahead_of_their_module, row, the_id_of_a_store_stays, what_is_gone_is_not_changed,
 };
 pub(crate) use super::contract_keys::{audit_entry, key};
 
