@@ -8,9 +8,9 @@ use tokio::sync::Semaphore as Gate;
 
 use super::*;
 use crate::blob::Spool;
-use crate::model::{Limits, Permission, PermissionKind};
+use crate::model::{Limits, Permission, PermissionKind, Status};
 use crate::registry::fixtures::{component, step_component};
-use crate::store::contract::row;
+use crate::store::contract::{record, row};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{AuditFilter, PageRequest};
 
@@ -354,6 +354,29 @@ async fn a_sweep_waits_for_an_upload_whose_bytes_have_no_row_yet() {
 }
 
 #[tokio::test]
+async fn the_executions_of_a_version_go_while_another_change_is_made() {
+    let fixture = Fixture::start().await;
+    let store = &fixture.registry.parts.store;
+    fixture.registry.upload(upload("orders", "1.0.0", step_component("a")), row()).await.expect("a module");
+    let run = record(&fixture.find("orders").expect("the module"), Status::Completed);
+    store.record_executions([run].into()).await.expect("a record");
+    let another_change = fixture.registry.rows.lock().await;
+    let mut deletion = std::pin::pin!(fixture.delete("orders"));
+    let gone = async {
+        while store.count_executions().await.expect("a count") > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        gone = tokio::time::timeout(std::time::Duration::from_secs(30), gone) => gone.expect("no executions"),
+        deleted = deletion.as_mut() => panic!("{deleted:?} while another change is made"),
+    }
+    drop(another_change);
+    deletion.await.expect("a deletion");
+    fixture.expect_nothing().await;
+}
+
+#[tokio::test]
 async fn every_change_has_its_row_and_what_changes_nothing_has_none() {
     let fixture = Fixture::start().await;
     let registry = &fixture.registry;
@@ -377,9 +400,12 @@ async fn a_change_goes_on_in_the_tracker_when_its_caller_has_left() {
     let caller =
         tokio::spawn(async move { registry.upload(upload("orders", "1.0.0", step_component("a")), row()).await });
     let changes = &fixture.registry.parts.changes;
-    while changes.is_empty() {
-        tokio::task::yield_now().await;
-    }
+    let begun = async {
+        while changes.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), begun).await.expect("a change in the tracker");
     caller.abort();
     assert!(caller.await.expect_err("an aborted caller").is_cancelled());
     changes.close();
