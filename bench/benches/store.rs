@@ -10,7 +10,7 @@ use anyhow::Result;
 use criterion::{BatchSize, Criterion, Throughput};
 use jiff::Timestamp;
 use sluice::config::Postgres;
-use sluice::model::{ExecutionId, ExecutionRecord, JsonObject, Level, LogLine, Module, Status};
+use sluice::model::{AuditEntry, ExecutionId, ExecutionRecord, JsonObject, Level, LogLine, Module, Status, action};
 use sluice::store::postgres::PostgresStore;
 use sluice::store::sqlite::SqliteStore;
 use sluice::store::{ModuleFilter, PageRequest, SharedStore};
@@ -81,7 +81,8 @@ fn main() -> Result<()> {
 
 fn record(criterion: &mut Criterion, tokio: &Runtime, name: &str, store: &SharedStore) -> Result<()> {
     let module = in_process::describe("bench", b"bench")?;
-    tokio.block_on(store.insert_module(&module))?;
+    let row = AuditEntry::by_gateway(Timestamp::UNIX_EPOCH, action::MODULE_UPLOAD, "a bench's");
+    tokio.block_on(store.insert_module(&module, &row))?;
     let mut group = criterion.benchmark_group("records");
     group.throughput(Throughput::Elements(BATCH));
     for (kind, lines) in [("silent", 0), ("with three lines", 3)] {

@@ -119,6 +119,7 @@ pub struct App {
     stop_recording: watch::Sender<bool>,
     background: Background,
     requests: TaskTracker,
+    changes: TaskTracker,
     detached: invoke::Detached,
     drain: Duration,
     store: SharedStore,
@@ -193,6 +194,7 @@ impl App {
             stop_recording,
             background,
             requests,
+            changes: parts.changes,
             detached,
             drain,
             store: parts.store,
@@ -225,6 +227,7 @@ impl App {
         self.requests.close();
         let _ = tokio::time::timeout(DROPPED_WITHIN, self.requests.wait()).await;
         let cut = connections + self.detached.drain(deadline).await;
+        end_changes(&self.changes, deadline).await;
         let _ = self.stop_recording.send(true);
         let _ = self.recording.await;
         self.background.stop().await;
@@ -233,6 +236,15 @@ impl App {
         self.blobs.release();
         self.data_folder.release();
         Stopped { cut }
+    }
+}
+
+/// Waits for changes whose caller has left. What is cut off is not there, or there with its audit row.
+async fn end_changes(changes: &TaskTracker, deadline: Instant) {
+    changes.close();
+    let until = deadline.max(Instant::now() + DROPPED_WITHIN);
+    if tokio::time::timeout_at(until, changes.wait()).await.is_err() {
+        tracing::warn!(count = changes.len(), "changes were cut off whose callers had left");
     }
 }
 
@@ -245,6 +257,7 @@ struct Parts {
     runtime: Arc<Runtime>,
     registry: Arc<Registry>,
     sampler: Sampler,
+    changes: TaskTracker,
 }
 
 impl Parts {
@@ -256,6 +269,7 @@ impl Parts {
         let blobs = Blobs::open(&config.blobs, &config.data_dir, clock.clone()).await?;
         let runtime = Runtime::open(config, blobs.clone(), metrics.clone(), clock.clone(), compile_in)?;
         let runtime = Arc::new(runtime);
+        let changes = TaskTracker::new();
         let registry = Registry::open(registry::Parts {
             store: Arc::clone(&store),
             blobs: blobs.clone(),
@@ -264,10 +278,11 @@ impl Parts {
             trust: registry::Trust::new(config.signatures.clone(), metrics.clone()),
             metrics: metrics.clone(),
             clock: clock.clone(),
+            changes: changes.clone(),
         })
         .await?;
         let sampler = Sampler::new(&config.telemetry);
-        Ok(Self { store, blobs, metrics, clock, runtime, registry, sampler })
+        Ok(Self { store, blobs, metrics, clock, runtime, registry, sampler, changes })
     }
 
     fn plane(&self, config: &Config, recorder: Recorder, keys: http::auth::SharedKeys) -> invoke::Plane {
@@ -329,6 +344,7 @@ impl Parts {
             config,
             readiness,
             transfers: api::Transfers::default(),
+            changes: self.changes.clone(),
         }
     }
 }

@@ -6,8 +6,12 @@ use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::error::Code;
 use crate::http::Problem;
-use crate::store::{Page, PageRequest};
+use crate::store::{self, Page, PageRequest};
+
+/// A list that took too long is worth another try by then.
+const RETRY_AFTER_S: u32 = 5;
 
 /// `value` as JSON, with this status.
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
@@ -20,6 +24,18 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
             response
         }
         Err(error) => Problem::internal(error).into_response(),
+    }
+}
+
+/// A list that could not be had.
+pub(super) fn not_listed(error: store::Error) -> Problem {
+    match error {
+        error @ store::Error::TooSlow { .. } => {
+            Problem::new(Code::Overloaded, "the list takes too long: ask for less of it, or later")
+                .retry_after_s(RETRY_AFTER_S)
+                .caused_by(error)
+        }
+        error => Problem::internal(error),
     }
 }
 

@@ -1,11 +1,11 @@
 //! `/api/v1/audit`: who changed what, and who was refused; and how changes get there.
 //!
 //! Owns the form of a row about a change of the control plane. Does not own rows
-//! (`store`) nor refusals at the door (`http::service`). Invariant: a change that
-//! was begun is audited when it is done, whether or not its caller is still there.
+//! (`store`, which adds one in the transaction of the change) nor refusals at the door
+//! (`http::service`). Invariant: a change that was begun is ended and audited, whether or
+//! not its caller is still there.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
@@ -14,12 +14,11 @@ use axum::response::Response;
 use tracing::Instrument as _;
 
 use super::Services;
-use super::answer::{Listing, json};
+use super::answer::{Listing, json, not_listed};
 use super::authorize::AsAdmin;
 use super::executions::time;
 use super::openapi::{Paging, refusals};
 use super::query::Query;
-use crate::error::Code;
 use crate::http::auth::Caller;
 use crate::http::{Peer, Problem, RequestId};
 use crate::model::AuditEntry;
@@ -65,46 +64,13 @@ impl Trail {
     }
 }
 
-/// Runs `work` to its end even when the caller leaves, and audits it with `entry`: when it
-/// was done and `tell` makes a row of it (`None` where nothing was changed after all), and
-/// when it was refused for its signature.
-pub(super) async fn change<T: Send + 'static>(
-    services: &Services,
-    entry: AuditEntry,
-    work: impl Future<Output = Result<T, Problem>> + Send + 'static,
-    tell: impl FnOnce(&T, AuditEntry) -> Option<AuditEntry> + Send + 'static,
-) -> Result<T, Problem> {
-    let store = Arc::clone(&services.store);
-    to_the_end(async move {
-        let result = work.await;
-        let entry = match &result {
-            Ok(done) => tell(done, entry),
-            Err(problem) if is_about_signatures(problem.code()) => {
-                Some(entry.refused().with("code", problem.code().as_str()))
-            }
-            Err(_) => None,
-        };
-        if let Some(entry) = entry
-            && let Err(error) = store.append_audit([entry.clone()].into()).await
-        {
-            let error: &(dyn std::error::Error + 'static) = &error;
-            tracing::error!(action = %entry.action, resource = entry.resource, error, "a change is missing in the audit");
-        }
-        result
-    })
-    .await
-}
-
-fn is_about_signatures(code: Code) -> bool {
-    matches!(code, Code::InvalidSignature | Code::SignatureRequired | Code::UnknownKey)
-}
-
-/// Runs `work` to its end even when the caller leaves.
+/// Runs `work` to its end even when the caller leaves; the stop waits for it.
 pub(super) async fn to_the_end<T: Send + 'static>(
+    services: &Services,
     work: impl Future<Output = Result<T, Problem>> + Send + 'static,
 ) -> Result<T, Problem> {
     // An error is a panic, which is a defect of ours, or the end of the process.
-    tokio::spawn(work.in_current_span()).await.unwrap_or_else(|error| Err(Problem::internal(error)))
+    services.changes.spawn(work.in_current_span()).await.unwrap_or_else(|error| Err(Problem::internal(error)))
 }
 
 refusals! {
@@ -129,7 +95,7 @@ refusals! {
 )]
 pub(super) async fn list(State(services): State<Services>, _: AsAdmin, uri: Uri) -> Result<Response, Problem> {
     let (filter, page) = list_query(&uri)?;
-    let found = services.store.list_audit(&filter, page).await.map_err(Problem::internal)?;
+    let found = services.store.list_audit(&filter, page).await.map_err(not_listed)?;
     Ok(json(StatusCode::OK, &Listing::new(page, found, |entry| entry)))
 }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Services;
-use super::answer::{Listing, json};
+use super::answer::{Listing, json, not_listed};
 use super::authorize::AsViewer;
 use super::openapi::{Paging, refusals};
 use super::path_id::{PathId, missing};
@@ -63,7 +63,7 @@ impl From<ExecutionRecord> for Summary {
 
 refusals! {
     /// Of a list.
-    ListRefusals = [UnknownField, Unauthenticated, Forbidden, RateLimited];
+    ListRefusals = [UnknownField, Unauthenticated, Forbidden, RateLimited, Overloaded];
     /// Of one execution.
     Refusals = [UnknownField, Unauthenticated, Forbidden, NotFound, RateLimited];
 }
@@ -93,7 +93,7 @@ pub(super) async fn list(
         filter.visible = visible(&services, &caller);
     }
     let found = match filter {
-        Some(filter) => services.store.list_executions(&filter, page).await.map_err(Problem::internal)?,
+        Some(filter) => services.store.list_executions(&filter, page).await.map_err(not_listed)?,
         None => Page { items: Vec::new(), total: 0 },
     };
     Ok(json(StatusCode::OK, &Listing::new(page, found, Summary::from)))

@@ -120,7 +120,7 @@ pub(super) async fn create(
         .with("name", key.name.as_str())
         .with("role", key.role.as_str());
     let (store, keys, stored) = (Arc::clone(&services.store), Arc::clone(&services.keys), key.clone());
-    to_the_end(async move {
+    to_the_end(&services, async move {
         match store.insert_key(&stored, KEYS_MAX, &audit).await.map_err(Problem::internal)? {
             KeyInserted::Inserted => {
                 keys.add(&stored).await;
@@ -190,7 +190,7 @@ pub(super) async fn delete(
         .with("name", key.name.as_str())
         .with("role", key.role.as_str());
     let (store, keys) = (Arc::clone(&services.store), Arc::clone(&services.keys));
-    to_the_end(async move {
+    to_the_end(&services, async move {
         match store.delete_key(id, &audit).await.map_err(Problem::internal)? {
             KeyDeleted::Deleted => {
                 keys.forget(id).await;

@@ -29,6 +29,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
+use tokio_util::task::TaskTracker;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -64,6 +65,8 @@ pub struct Services {
     pub readiness: Readiness,
     /// Modules on their way in or out.
     pub transfers: Transfers,
+    /// Changes that go on when their caller has left, for the stop to wait for.
+    pub changes: TaskTracker,
 }
 
 /// The routes of the control plane.

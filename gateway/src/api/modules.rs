@@ -18,8 +18,8 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
 use super::Services;
-use super::answer::{Listing, json};
-use super::audit::{self, Trail};
+use super::answer::{Listing, json, not_listed};
+use super::audit::Trail;
 use super::authorize::{AsAdmin, AsViewer};
 use super::openapi::{ModulePath, Paging, refusals};
 use super::query::Query;
@@ -80,7 +80,7 @@ fn refused(error: registry::Error) -> Problem {
 
 refusals! {
     /// Of a list.
-    ListRefusals = [UnknownField, Unauthenticated, Forbidden, RateLimited];
+    ListRefusals = [UnknownField, Unauthenticated, Forbidden, RateLimited, Overloaded];
     /// Of one module.
     ModuleRefusals = [UnknownField, Unauthenticated, Forbidden, NotFound, RateLimited];
     /// Of a download.
@@ -110,7 +110,7 @@ pub(super) async fn list(
         let found = visible::page(&services.registry.snapshot(), &caller, &filter, page);
         return Ok(json(StatusCode::OK, &Listing::new(page, found, |module| Module::clone(&module))));
     }
-    let found = services.store.list_modules(&filter, page).await.map_err(Problem::internal)?;
+    let found = services.store.list_modules(&filter, page).await.map_err(not_listed)?;
     Ok(json(StatusCode::OK, &Listing::new(page, found, |module: Module| module)))
 }
 
@@ -170,16 +170,13 @@ pub(super) async fn delete(
     Query::of(&uri, &[]).finish()?;
     let module = Arc::clone(&resolve(&services, &caller, &reference)?.module);
     let resource = format!("{}@{}", module.name, module.version);
-    let entry = trail.entry(&services, &caller, action::MODULE_DELETE, resource).with("id", module.id.to_string());
-    let registry = Arc::clone(&services.registry);
-    // By id: it is this version that the row is about.
-    let work = async move {
-        registry.delete(&ModuleRef::Id(module.id)).await.map_err(|error| match error {
-            registry::Error::NotFound(_) => no_module(&reference),
-            error => refused(error),
-        })
-    };
-    audit::change(&services, entry, work, |(), entry| Some(entry)).await?;
+    let entry = trail.entry(&services, &caller, action::MODULE_DELETE, resource);
+    // By id: it is this version that the caller sees.
+    let deleted = services.registry.delete(&ModuleRef::Id(module.id), entry).await;
+    deleted.map_err(|error| match error {
+        registry::Error::NotFound(_) => no_module(&reference),
+        error => refused(error),
+    })?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

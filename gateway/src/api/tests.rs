@@ -58,6 +58,7 @@ impl Gateway {
             trust: Trust::new(config.signatures.clone(), metrics.clone()),
             metrics: metrics.clone(),
             clock: clock.clone(),
+            changes: tokio_util::task::TaskTracker::new(),
         };
         let registry = Registry::open(parts).await.unwrap();
         let (admin, admin_key) = generate_key(NewKey::unrestricted("admin", Role::Admin), clock.now()).unwrap();
@@ -74,6 +75,7 @@ impl Gateway {
             config: Arc::new(config),
             readiness: readiness.clone(),
             transfers: Transfers::default(),
+            changes: tokio_util::task::TaskTracker::new(),
         };
         Self { router: router(services), readiness, store, admin, viewer, _folder: folder }
     }

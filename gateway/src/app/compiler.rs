@@ -17,7 +17,7 @@ pub(super) struct RuntimeCompiler(pub(super) Arc<Runtime>);
 impl Compiler for RuntimeCompiler {
     async fn compile(&self, digest: Digest, component: Spool) -> Result<(), CompileError> {
         self.0.compile(digest, component).await.map_err(|error| match error {
-            LoadError::Rejected(reason) => CompileError::Rejected(reason),
+            LoadError::Rejected(reason) | LoadError::Starved(reason) => CompileError::Rejected(reason),
             error @ (LoadError::Integrity(_) | LoadError::Blob(_) | LoadError::Failed(_)) => {
                 CompileError::Failed(error.to_string())
             }

@@ -17,8 +17,9 @@ const EVERY: Duration = Duration::from_mins(1);
 const BATCH_ROWS: u32 = 200;
 /// Between two batches, so that the recorder is never behind a queue of them.
 const PAUSE: Duration = Duration::from_millis(5);
-/// Executions are counted anew after so many batches: another gateway may sweep too.
-const BATCHES_A_COUNT: u32 = 10;
+/// Executions that are over the count are deleted by so many at once. To know which they are, the store walks over
+/// them; to know how many, over all that there are.
+const EXECUTIONS_A_COUNT: u64 = 1_000_000;
 
 /// Sweeps one store.
 pub(super) struct Sweeper {
@@ -98,23 +99,22 @@ impl Sweeper {
         }
     }
 
+    /// Counts once, and deletes what started before the first that stays: of two gateways that counted the
+    /// same, the second finds it gone and takes no more.
     async fn executions_over(&self, max: u64) -> Result<u64, store::Error> {
         let mut all = 0;
         loop {
-            let mut excess = self.store.count_executions().await?.saturating_sub(max);
-            for _ in 0..BATCHES_A_COUNT {
-                let limit = u32::try_from(excess).unwrap_or(u32::MAX).min(BATCH_ROWS);
-                if limit == 0 {
-                    return Ok(all);
-                }
-                let deleted = self.store.delete_oldest_executions(Timestamp::MAX, limit).await?;
-                if deleted == 0 {
-                    // All that is left is running.
-                    return Ok(all);
-                }
-                all += deleted;
-                excess = excess.saturating_sub(deleted);
-                tokio::time::sleep(PAUSE).await;
+            let excess = self.store.count_executions().await?.saturating_sub(max);
+            if excess == 0 {
+                return Ok(all);
+            }
+            let stays = self.store.start_after_oldest(excess.min(EXECUTIONS_A_COUNT)).await?;
+            let before = stays.unwrap_or(Timestamp::MAX);
+            let deleted = self.in_batches(|limit| self.store.delete_oldest_executions(before, limit)).await?;
+            all += deleted;
+            // Where nothing goes, all that is left is running.
+            if deleted == 0 || excess <= EXECUTIONS_A_COUNT {
+                return Ok(all);
             }
         }
     }
@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
     use crate::model::{AuditEntry, ExecutionId, ExecutionRecord, Module, Status, action};
-    use crate::store::contract::{module, record};
+    use crate::store::contract::{module, record, row};
     use crate::store::sqlite::SqliteStore;
     use crate::store::{
         Audit as _, AuditFilter, ExecutionFilter, Executions as _, Modules as _, PageRequest, Store as _,
@@ -148,7 +148,7 @@ mod tests {
             let store = Arc::new(SqliteStore::open(&folder.path().join("sluice.db")).await.unwrap());
             let (clock, hand) = Clock::manual("2026-01-01T00:00:00Z".parse().unwrap());
             let module = module("a", "1.0.0");
-            store.insert_module(&module).await.unwrap();
+            store.insert_module(&module, &row()).await.unwrap();
             Self { store, module, clock, hand, _folder: folder }
         }
 
@@ -217,7 +217,8 @@ mod tests {
         kept.hand.advance_ms(100 * 24 * 3_600_000);
         assert_eq!(kept.sweeper(nothing()).sweep().await.unwrap(), Swept::default());
         let sweeper = kept.sweeper(config::Retention { audit_days: Some(99), ..nothing() });
-        assert_eq!(sweeper.sweep().await.unwrap(), Swept { executions: 0, audit: 300 });
+        // With that of the module.
+        assert_eq!(sweeper.sweep().await.unwrap(), Swept { executions: 0, audit: 301 });
         assert_eq!(kept.store.list_audit(&AuditFilter::default(), FIRST).await.unwrap().total, 0);
         assert_eq!(kept.executions().await, 10);
     }

@@ -10,9 +10,11 @@
 //! store shows none before it is whole.
 
 mod folder;
+mod owner;
 mod s3;
 mod spool;
 
+pub use owner::Owner;
 pub use spool::{Map, Spool, SpoolFolder, SpoolWriter};
 
 use std::io;
@@ -61,6 +63,18 @@ enum Place {
     Folder(Arc<Folder>),
     /// Other gateways may have it too.
     Bucket { timeout: Duration },
+}
+
+/// What was found where bytes were put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// Nothing, or the same bytes.
+    Stored,
+    /// Other bytes, which these replaced. In a folder only: a bucket's are not looked at.
+    Mended {
+        /// What they were.
+        found: Digest,
+    },
 }
 
 /// What became of bytes that are not wanted any more.
@@ -136,27 +150,31 @@ impl Blobs {
     }
 
     /// Stores a component, whole, and reads it back. In a folder, bytes that are stored already are
-    /// left and damaged ones are replaced; in a bucket they are written anew, so that no other
+    /// left and damaged ones are replaced, which is told; in a bucket they are written anew, so that no other
     /// gateway takes them for forgotten. A call that fails or is cancelled leaves the whole blob,
     /// or a temporary file that the next start removes; or, in a bucket, at most an upload in parts
     /// that was not ended.
-    pub async fn put(&self, component: &Spool) -> Result<(), Error> {
+    pub async fn put(&self, component: &Spool) -> Result<Put, Error> {
         let digest = component.digest();
         let Place::Folder(folder) = &self.place else {
             self.write(component).await?;
-            return self.verify(digest).await;
+            self.verify(digest).await?;
+            return Ok(Put::Stored);
         };
-        match self.verify(digest).await {
-            Ok(()) => {}
-            Err(Error::Missing(_) | Error::Integrity { .. }) => {
-                self.write(component).await?;
-                self.verify(digest).await?;
-            }
+        let put = match self.verify(digest).await {
+            Ok(()) => None,
+            Err(Error::Missing(_)) => Some(Put::Stored),
+            Err(Error::Integrity { found, .. }) => Some(Put::Mended { found }),
             Err(error @ Error::Unavailable { .. }) => return Err(error),
+        };
+        if put.is_some() {
+            self.write(component).await?;
+            self.verify(digest).await?;
         }
         // Done for a blob that was there too: who put it may have died before this line.
         let folder = Arc::clone(folder);
-        blocking("syncing its folders", move || folder.sync(digest)).await
+        blocking("syncing its folders", move || folder.sync(digest)).await?;
+        Ok(put.unwrap_or(Put::Stored))
     }
 
     /// The component with this digest, verified. A call that fails or is cancelled leaves nothing

@@ -17,7 +17,7 @@ pub struct Runtime {
     pub cache_modules: usize,
     /// Address space of a process that compiles one component.
     pub compile_memory_bytes: u64,
-    /// Processor time, and wall-clock time, of a process that compiles one component.
+    /// Processor time of a process that compiles one component; it has four times as much by the clock.
     pub compile_timeout_ms: u64,
 }
 

@@ -9,15 +9,17 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
+use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use super::locks::Locks;
 use super::snapshot::Trusted;
 use super::{
-    CompileError, Compiler, Component, Error, Revision, Snapshot, Trust, Upload, Uploaded, intake, request, sweep,
+    CompileError, Compiler, Component, Error, Refusal, Revision, Snapshot, Trust, Upload, Uploaded, intake, request,
+    sweep,
 };
 use crate::error::FieldError;
-use crate::model::{Digest, Module, ModuleId, ModuleRef, Signature};
+use crate::model::{AuditEntry, Digest, Module, ModuleId, ModuleRef, Signature};
 use crate::store::Inserted;
 use crate::store::shared::Hold;
 use crate::telemetry::SecurityAlert;
@@ -42,6 +44,8 @@ pub struct Parts {
     pub metrics: telemetry::Metrics,
     /// The time.
     pub clock: clock::Clock,
+    /// Changes that go on when their caller has left, for the stop to wait for.
+    pub changes: TaskTracker,
 }
 
 /// The registry. Shared behind an `Arc`.
@@ -55,6 +59,8 @@ pub struct Registry {
     /// Held from the first byte stored to the row, and while a row's bytes go. Taken before `rows`, and
     /// before the same digest is held in all gateways.
     digests: Locks<Digest>,
+    /// Whether another store's gateways have the bucket, as far as the last sweep found out.
+    pub(super) bucket: sweep::Bucket,
     /// Held while a row and the snapshot change together.
     pub(super) rows: Mutex<()>,
 }
@@ -65,19 +71,22 @@ impl Registry {
     pub async fn open(parts: Parts) -> Result<Arc<Self>, Error> {
         let modules = parts.store.all_modules().await?;
         let snapshot = Snapshot::of(modules.into_iter().map(|module| revision(&parts, module)));
-        if parts.blobs.is_shared() {
-            sweep::code(&parts, digests(&snapshot)).await;
-        } else {
-            sweep::at_start(&parts, digests(&snapshot)).await;
-        }
-        Ok(Arc::new(Self {
+        let wanted = digests(&snapshot);
+        let registry = Arc::new(Self {
             parts,
             snapshot: ArcSwap::from_pointee(snapshot),
             intakes: Arc::new(Semaphore::new(INTAKES_MAX)),
             callers: Locks::default(),
             digests: Locks::default(),
+            bucket: sweep::Bucket::default(),
             rows: Mutex::default(),
-        }))
+        });
+        if registry.parts.blobs.is_shared() {
+            sweep::code(&registry, wanted).await;
+        } else {
+            sweep::at_start(&registry, wanted).await;
+        }
+        Ok(registry)
     }
 
     /// What is known now: immutable, and had without waiting.
@@ -85,25 +94,30 @@ impl Registry {
         self.snapshot.load()
     }
 
-    /// Takes a module in. A failure leaves nothing behind; a caller that leaves in the middle
-    /// changes nothing: the module is then taken in, or refused, all the same.
-    pub async fn upload(self: &Arc<Self>, upload: Upload) -> Result<Uploaded, Error> {
+    /// Takes a module in, with `audit` as its row. A failure leaves nothing behind, and a row where it was
+    /// refused for its signature; a caller that leaves in the middle changes nothing: the module is then
+    /// taken in, or refused, all the same.
+    pub async fn upload(self: &Arc<Self>, upload: Upload, audit: AuditEntry) -> Result<Uploaded, Error> {
         // Waited for out here: whoever leaves while waiting takes the component along.
         let turn = self.callers.lock(upload.created_by.clone()).await;
         let permit = Arc::clone(&self.intakes).acquire_owned().await;
         let registry = Arc::clone(self);
-        in_task(async move {
+        in_task(&self.parts.changes, async move {
             let (_turn, _permit) = (turn, permit);
-            registry.take_in(upload).await
+            let taken = registry.take_in(upload, &audit).await;
+            if let Err(Error::Signature(refusal)) = &taken {
+                registry.audit_refusal(audit, refusal).await;
+            }
+            taken
         })
         .await
     }
 
-    /// Deletes one version: its row at once, its bytes and its code when no other version has them.
-    /// Executions that run finish. A caller that leaves in the middle changes nothing.
-    pub async fn delete(self: &Arc<Self>, reference: &ModuleRef) -> Result<(), Error> {
+    /// Deletes one version, with `audit` as its row: its row at once, its bytes and its code when no other
+    /// version has them. Executions that run finish. A caller that leaves in the middle changes nothing.
+    pub async fn delete(self: &Arc<Self>, reference: &ModuleRef, audit: AuditEntry) -> Result<(), Error> {
         let (registry, reference) = (Arc::clone(self), reference.clone());
-        in_task(async move { registry.let_go(reference).await }).await
+        in_task(&self.parts.changes, async move { registry.let_go(reference, &audit).await }).await
     }
 
     /// The component of one version, verified.
@@ -145,14 +159,15 @@ impl Registry {
         }
         let next = Snapshot::of(modules.into_iter().map(|module| match before.resolve(&ModuleRef::Id(module.id)) {
             Some(known) if *known.module == module => Arc::clone(known),
-            Some(_) | None => revision(&self.parts, module),
+            Some(known) => revised(&self.parts, known, module),
+            None => revision(&self.parts, module),
         }));
         self.snapshot.store(Arc::new(next));
         gone
     }
 
     /// Keeps the bytes of a digest as they are: in this process, and in all gateways on the store.
-    async fn hold(&self, digest: Digest) -> Result<(OwnedMutexGuard<()>, Option<Hold>), Error> {
+    pub(super) async fn hold(&self, digest: Digest) -> Result<(OwnedMutexGuard<()>, Option<Hold>), Error> {
         let here = self.digests.lock(digest).await;
         Ok((here, hold_everywhere(&self.parts, digest).await?))
     }
@@ -160,21 +175,21 @@ impl Registry {
     /// The first sweep of shared blobs, which also tells of bytes that are missing. Does no harm at any time.
     pub async fn sweep_first(&self) {
         let known = digests(&self.snapshot());
-        sweep::first(&self.parts, &known).await;
+        sweep::first(self, &known).await;
     }
 
     /// Removes blobs that nothing refers to. Does no harm at any time; where blobs are shared with
     /// other gateways it has to come again, since young ones are left.
     pub async fn sweep(&self) {
         let known = digests(&self.snapshot());
-        sweep::again(&self.parts, &known).await;
+        sweep::again(self, &known).await;
     }
 
     pub(super) fn find(&self, reference: &ModuleRef) -> Result<Arc<Revision>, Error> {
         self.snapshot().resolve(reference).cloned().ok_or_else(|| Error::NotFound(reference.clone()))
     }
 
-    async fn take_in(&self, upload: Upload) -> Result<Uploaded, Error> {
+    async fn take_in(&self, upload: Upload, audit: &AuditEntry) -> Result<Uploaded, Error> {
         let checked = match self.check(upload).await? {
             Checked::Taken(uploaded) => return Ok(uploaded),
             Checked::New(checked) => *checked,
@@ -185,7 +200,7 @@ impl Registry {
         let digest = component.digest();
         let module = self.module(checked);
         let _bytes_stay = self.hold(digest).await?;
-        let uploaded = self.keep(component, module).await;
+        let uploaded = self.keep(component, module, audit).await;
         if !matches!(uploaded, Ok(Uploaded::Created(_))) {
             self.discard_unused(digest).await;
         }
@@ -237,34 +252,65 @@ impl Registry {
     }
 
     /// Bytes, code, row, snapshot: in this order, so that whoever sees the row can run it.
-    async fn keep(&self, component: blob::Spool, module: Module) -> Result<Uploaded, Error> {
+    async fn keep(&self, component: blob::Spool, module: Module, audit: &AuditEntry) -> Result<Uploaded, Error> {
         let digest = module.sha256;
-        self.parts.blobs.put(&component).await?;
+        self.put(&component, &module).await?;
         self.parts.compiler.compile(digest, component).await.map_err(|error| match error {
             CompileError::Rejected(reason) => Error::Invalid(vec![FieldError::new("module", "not-compilable", reason)]),
             CompileError::Failed(reason) => Error::Compile(reason),
         })?;
+        let audit = about(&module, audit.clone()).with("sha256", digest.to_string());
         let _row_and_snapshot = self.rows.lock().await;
-        match self.parts.store.insert_module(&module).await? {
-            Inserted::Created => Ok(Uploaded::Created(self.show(module))),
+        match self.parts.store.insert_module(&module, &audit).await? {
+            Inserted::Created => Ok(Uploaded::Created(self.show(revision(&self.parts, module)))),
             Inserted::Existed(other) => taken(Arc::from(other), digest),
         }
     }
 
-    /// Puts a module into the snapshot, for others to see. `rows` is held.
-    pub(super) fn show(&self, module: Module) -> Arc<Module> {
-        let revision = revision(&self.parts, module);
+    /// Stores bytes. An alert where it comes upon wrong ones: stored by somebody else before, or by a
+    /// store that doesn't keep what it is given.
+    async fn put(&self, component: &blob::Spool, module: &Module) -> Result<(), Error> {
+        let put = self.parts.blobs.put(component).await;
+        let found = match &put {
+            Ok(blob::Put::Mended { found }) | Err(blob::Error::Integrity { found, .. }) => *found,
+            Ok(blob::Put::Stored) | Err(blob::Error::Missing(_) | blob::Error::Unavailable { .. }) => {
+                return put.map(|_| ()).map_err(Error::from);
+            }
+        };
+        self.parts.metrics.security_alert(SecurityAlert::Integrity, module.sha256);
+        let replaced = put.is_ok();
+        tracing::error!(
+            module = %module.name, version = %module.version, expected = %module.sha256, %found, replaced,
+            "stored bytes do not have their digest; found at an upload of what they should be"
+        );
+        put.map(|_| ()).map_err(Error::from)
+    }
+
+    /// The row of an upload that was refused for its signature. Nothing was changed, so it stands alone.
+    async fn audit_refusal(&self, audit: AuditEntry, refusal: &Refusal) {
+        let audit = audit.refused().with("code", refusal.code().as_str());
+        if let Err(error) = self.parts.store.append_audit([audit.clone()].into()).await {
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::error!(action = %audit.action, resource = audit.resource, error, "a refusal is missing in the audit");
+        }
+    }
+
+    /// Puts a revision into the snapshot, for others to see. `rows` is held.
+    pub(super) fn show(&self, revision: Arc<Revision>) -> Arc<Module> {
         let module = Arc::clone(&revision.module);
         self.snapshot.store(Arc::new(self.snapshot().with(revision)));
         module
     }
 
-    async fn let_go(&self, reference: ModuleRef) -> Result<(), Error> {
+    async fn let_go(&self, reference: ModuleRef, audit: &AuditEntry) -> Result<(), Error> {
         let module = Arc::clone(&self.find(&reference)?.module);
+        let audit = about(&module, audit.clone());
         let _bytes_stay = self.hold(module.sha256).await?;
+        // There may be millions: no other change waits for them.
+        self.parts.store.delete_executions_of(module.id).await?;
         let deleted = {
             let _row_and_snapshot = self.rows.lock().await;
-            let deleted = self.parts.store.delete_module(module.id).await?;
+            let deleted = self.parts.store.delete_module(module.id, &audit).await?;
             self.snapshot.store(Arc::new(self.snapshot().without(module.id)));
             if deleted.is_some() {
                 // Before the same name and version can be uploaded again, and be counted.
@@ -293,7 +339,9 @@ impl Registry {
 
     /// The bytes first: as long as they are there, they can be compiled again.
     async fn discard(&self, digest: Digest) {
-        if let Err(error) = self.parts.blobs.delete(digest).await {
+        // Of a bucket that is another store's, since that one may refer to the same bytes, nothing goes.
+        let is_ours = !self.bucket.is_anothers();
+        if is_ours && let Err(error) = self.parts.blobs.delete(digest).await {
             tracing::warn!(%digest, %error, "a module's bytes are left to the next sweep");
         }
         self.parts.compiler.forget(digest).await;
@@ -320,11 +368,13 @@ fn check_form(upload: &Upload, limits: &config::Limits) -> Result<(), Error> {
     if !errors.is_empty() {
         return Err(Error::BadRequest(errors));
     }
-    if upload.component.size_bytes() > limits.module_bytes {
-        let message = format!("the module has more than {} bytes", limits.module_bytes);
-        return Err(Error::Invalid(vec![FieldError::new("module", "too-large", message)]));
-    }
     Ok(())
+}
+
+/// The row of a change to this version, whatever it was called in the request.
+pub(super) fn about(module: &Module, audit: AuditEntry) -> AuditEntry {
+    let resource = format!("{}@{}", module.name, module.version);
+    AuditEntry { resource, ..audit }.with("id", module.id.to_string())
 }
 
 /// A version never changes: it is either this upload's already or nobody's to have.
@@ -336,16 +386,26 @@ fn taken(module: Arc<Module>, digest: Digest) -> Result<Uploaded, Error> {
 }
 
 fn revision(parts: &Parts, module: Module) -> Arc<Revision> {
+    with_trust(parts, module, Trusted::by(parts.trust.clone()))
+}
+
+/// The same version with other permissions or limits: what was found of its signature stays, so that it
+/// is told once.
+pub(super) fn revised(parts: &Parts, old: &Revision, module: Module) -> Arc<Revision> {
+    if old.is_signed_as(&module) { with_trust(parts, module, old.trusted.clone()) } else { revision(parts, module) }
+}
+
+fn with_trust(parts: &Parts, module: Module, trusted: Trusted) -> Arc<Revision> {
     Arc::new(Revision {
         limits: parts.limits.effective().clamped_by(&module.limits),
         metrics: parts.metrics.module(&module.name, &module.version),
         module: Arc::new(module),
-        trusted: Trusted::by(parts.trust.clone()),
+        trusted,
     })
 }
 
 /// Holds a digest in all gateways on the store, where there may be others.
-pub(super) async fn hold_everywhere(parts: &Parts, digest: Digest) -> Result<Option<Hold>, Error> {
+async fn hold_everywhere(parts: &Parts, digest: Digest) -> Result<Option<Hold>, Error> {
     match parts.store.shared() {
         Some(shared) => Ok(Some(shared.hold(digest).await?)),
         None => Ok(None),
@@ -358,9 +418,10 @@ fn digests(snapshot: &Snapshot) -> HashSet<Digest> {
 
 /// Runs `work` to its end even when the caller is dropped.
 pub(super) async fn in_task<T: Send + 'static>(
+    tasks: &TaskTracker,
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
-    tokio::spawn(work.in_current_span()).await.unwrap_or_else(|error| Err(ended_early(&error)))
+    tasks.spawn(work.in_current_span()).await.unwrap_or_else(|error| Err(ended_early(&error)))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {

@@ -6,13 +6,14 @@
 
 use std::sync::Arc;
 
-use super::service::in_task;
+use super::service::{about, in_task, revised};
 use super::{Error, Registry, request};
-use crate::model::{Limits, Module, ModuleRef, Permission};
+use crate::model::{AuditEntry, Limits, Module, ModuleRef, Permission};
 
 impl Registry {
     /// Replaces the permissions of one version, and gives the module as it is then. Its warnings of imports
-    /// that no permission allows are made anew. A caller that leaves in the middle changes nothing.
+    /// that no permission allows are made anew, and `audit` is its row. A caller that leaves in the middle
+    /// changes nothing.
     ///
     /// # Errors
     /// [`Error::BadRequest`] with paths such as `/0/resource`; [`Error::NotFound`].
@@ -20,50 +21,57 @@ impl Registry {
         self: &Arc<Self>,
         reference: &ModuleRef,
         permissions: Vec<Permission>,
+        audit: AuditEntry,
     ) -> Result<Arc<Module>, Error> {
         let mistakes = request::check_permissions("", &permissions);
         if !mistakes.is_empty() {
             return Err(Error::BadRequest(mistakes));
         }
         let (registry, reference) = (Arc::clone(self), reference.clone());
-        in_task(async move {
+        in_task(&self.parts.changes, async move {
             let _row_and_snapshot = registry.rows.lock().await;
-            let old = registry.module_of(&reference)?;
+            let revision = registry.find(&reference)?;
+            let old = &revision.module;
             let mut warnings = old.warnings.clone();
             let outdated = request::warnings(&old.imports, &old.permissions);
             warnings.retain(|warning| !outdated.contains(warning));
             warnings.extend(request::warnings(&old.imports, &permissions));
-            if !registry.parts.store.replace_permissions(old.id, &permissions, &warnings).await? {
+            let audit = about(old, audit);
+            if !registry.parts.store.replace_permissions(old.id, &permissions, &warnings, &audit).await? {
                 return Err(Error::NotFound(reference));
             }
-            Ok(registry.show(Module { permissions, warnings, ..Module::clone(&old) }))
+            let module = Module { permissions, warnings, ..Module::clone(old) };
+            Ok(registry.show(revised(&registry.parts, &revision, module)))
         })
         .await
     }
 
-    /// Replaces the own limits of one version, and gives the module as it is then. A caller that leaves in
-    /// the middle changes nothing.
+    /// Replaces the own limits of one version, with `audit` as its row, and gives the module as it is then. A
+    /// caller that leaves in the middle changes nothing.
     ///
     /// # Errors
     /// [`Error::BadRequest`] with paths such as `/fuel`; [`Error::NotFound`].
-    pub async fn replace_limits(self: &Arc<Self>, reference: &ModuleRef, limits: Limits) -> Result<Arc<Module>, Error> {
+    pub async fn replace_limits(
+        self: &Arc<Self>,
+        reference: &ModuleRef,
+        limits: Limits,
+        audit: AuditEntry,
+    ) -> Result<Arc<Module>, Error> {
         let mistakes = request::check_limits("", &limits, &self.parts.limits);
         if !mistakes.is_empty() {
             return Err(Error::BadRequest(mistakes));
         }
         let (registry, reference) = (Arc::clone(self), reference.clone());
-        in_task(async move {
+        in_task(&self.parts.changes, async move {
             let _row_and_snapshot = registry.rows.lock().await;
-            let old = registry.module_of(&reference)?;
-            if !registry.parts.store.replace_limits(old.id, &limits).await? {
+            let revision = registry.find(&reference)?;
+            let audit = about(&revision.module, audit);
+            if !registry.parts.store.replace_limits(revision.module.id, &limits, &audit).await? {
                 return Err(Error::NotFound(reference));
             }
-            Ok(registry.show(Module { limits, ..Module::clone(&old) }))
+            let module = Module { limits, ..Module::clone(&revision.module) };
+            Ok(registry.show(revised(&registry.parts, &revision, module)))
         })
         .await
-    }
-
-    fn module_of(&self, reference: &ModuleRef) -> Result<Arc<Module>, Error> {
-        self.find(reference).map(|revision| Arc::clone(&revision.module))
     }
 }

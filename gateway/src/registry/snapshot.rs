@@ -25,15 +25,17 @@ pub struct Revision {
     pub(super) trusted: Trusted,
 }
 
-/// Whether a version may run. Neither it nor the configuration changes, so it is asked once.
+/// Whether a version may run. Neither its signature nor the configuration changes, so it is asked once,
+/// whatever else becomes of it. Cheap to clone; all clones are one.
+#[derive(Clone)]
 pub(super) struct Trusted {
     trust: Trust,
-    answer: OnceLock<Result<(), Refusal>>,
+    answer: Arc<OnceLock<Result<(), Refusal>>>,
 }
 
 impl Trusted {
-    pub(super) const fn by(trust: Trust) -> Self {
-        Self { trust, answer: OnceLock::new() }
+    pub(super) fn by(trust: Trust) -> Self {
+        Self { trust, answer: Arc::default() }
     }
 }
 
@@ -50,6 +52,15 @@ impl Revision {
     pub fn verify(&self) -> Result<(), &Refusal> {
         let answer = self.trusted.answer.get_or_init(|| self.trusted.trust.check_stored(&self.module));
         answer.as_ref().copied()
+    }
+
+    /// Whether all that [`verify`](Self::verify) looks at is the same in `module`.
+    pub(super) fn is_signed_as(&self, module: &Module) -> bool {
+        let signed = |module: &Module| {
+            let Module { name, version, sha256, signature, created_at, .. } = module;
+            (name.clone(), version.clone(), *sha256, signature.clone(), *created_at)
+        };
+        signed(&self.module) == signed(module)
     }
 }
 

@@ -29,6 +29,11 @@ const UPLOADS_MAX: usize = 2;
 /// Components that are compiled for calls at once. A lane of their own: no upload holds up a call.
 const LOADS_MAX: usize = 1;
 
+/// How much longer than its processor time a compilation may take by the clock. The processor time is the bound
+/// on the component; on a machine where others work it comes by more slowly, and a process that waits for
+/// something that never comes uses none.
+const WALL_TIMES: u32 = 4;
+
 /// Of what the process says; more than the reasons of wasmtime.
 const SAID_BYTES_MAX: u64 = 16 * 1024;
 /// Of that, what an answer or a log line repeats.
@@ -89,6 +94,10 @@ pub(super) enum Error {
     /// The compiler does not take the component, or not within its bounds.
     #[error("{0}")]
     Rejected(String),
+    /// It was not compiled within the time that this machine gave it, or the memory that the machine has. Which
+    /// of the two is at fault is not known.
+    #[error("{0}")]
+    Starved(String),
     /// No process or thread could be had, or it is not this program.
     #[error("{0}")]
     Failed(String),
@@ -96,7 +105,7 @@ pub(super) enum Error {
 
 impl CompileQueue {
     pub(super) fn new(engine: Engine, metering: Metering, compile_in: CompileIn, config: &config::Runtime) -> Self {
-        let timeout = Duration::from_millis(config.compile_timeout_ms);
+        let timeout = Duration::from_millis(config.compile_timeout_ms).saturating_mul(WALL_TIMES);
         let job = Job {
             metering,
             compatibility: hex::encode(artifact::compatibility(&engine, metering)),
@@ -172,7 +181,7 @@ impl CompileQueue {
             Err(_) => {
                 // By its id, and waited for: its turn is over when it is gone.
                 child.kill().await.map_err(failed)?;
-                Err(Error::Rejected(format!("compiling it takes longer than {} ms", self.timeout.as_millis())))
+                Err(Error::Starved(format!("compiling it takes longer than {} ms", self.timeout.as_millis())))
             }
         }
     }
@@ -199,7 +208,7 @@ impl CompileQueue {
             }
             (None, Some(Signal::KILL)) => {
                 tracing::warn!("the compiler was killed, most likely because this machine has no memory left");
-                rejected("compiling it takes more memory than this machine has".to_owned())
+                Err(Error::Starved("compiling it takes more memory than this machine has".to_owned()))
             }
             (None, signal) => {
                 tracing::warn!(?signal, reason, "the compiler crashed on a component");

@@ -69,6 +69,9 @@ pub enum LoadError {
     /// The compiler or the linker does not take the component; the text says why.
     #[error("{0}")]
     Rejected(String),
+    /// It was not compiled in time, or for want of memory: the component's fault or this machine's.
+    #[error("{0}")]
+    Starved(String),
     /// This machine could not do it.
     #[error("{0}")]
     Failed(String),
@@ -81,7 +84,7 @@ impl LoadError {
     pub fn code(&self) -> Code {
         match self {
             Self::Integrity(_) => Code::Integrity,
-            Self::Rejected(_) | Self::Blob(_) | Self::Failed(_) => Code::Internal,
+            Self::Rejected(_) | Self::Blob(_) | Self::Starved(_) | Self::Failed(_) => Code::Internal,
         }
     }
 }
@@ -96,6 +99,8 @@ pub(super) struct Loader {
     artifacts: Arc<Artifacts>,
     compiler: CompileQueue,
     refusals: Refusals,
+    /// Of uploads, what may have been this machine's fault: a call that needs the same bytes tries again.
+    starved_uploads: Refusals,
     cache: Arc<Cache<Artifact, LoadError>>,
     blobs: Blobs,
     /// Components that are fetched and not compiled yet, each in a file of up to `limits.module_bytes`.
@@ -125,6 +130,7 @@ impl Loader {
         Ok(Self {
             compiler: CompileQueue::new(engine.clone(), metering, compile_in, config),
             refusals: Refusals::default(),
+            starved_uploads: Refusals::default(),
             cache: Arc::new(Cache::new(bounds, metrics.clone())),
             artifacts: Arc::new(artifacts),
             engine,
@@ -218,17 +224,27 @@ impl Loader {
         }
     }
 
-    /// Compiles, unless these bytes were refused a while ago.
+    /// Compiles, unless these bytes were refused a while ago. What a busy machine did not get done is
+    /// remembered of uploads, so that a bomb goes off once, and not of calls: what they need was compiled before.
     async fn compile_and_map(&self, digest: Digest, component: Spool, lane: Lane) -> Result<Artifact, LoadError> {
         if let Some(reason) = self.refusals.get(digest, Instant::now()) {
             return Err(LoadError::Rejected(reason));
+        }
+        if lane == Lane::Upload
+            && let Some(reason) = self.starved_uploads.get(digest, Instant::now())
+        {
+            return Err(LoadError::Starved(reason));
         }
         let made = match self.compile_and_keep(digest, component, lane).await {
             Ok(()) => self.map_and_link(digest).await,
             Err(error) => Err(error),
         };
-        if let Err(LoadError::Rejected(reason)) = &made {
-            self.refusals.add(digest, reason.clone(), Instant::now());
+        match (&made, lane) {
+            (Err(LoadError::Rejected(reason)), _) => self.refusals.add(digest, reason.clone(), Instant::now()),
+            (Err(LoadError::Starved(reason)), Lane::Upload) => {
+                self.starved_uploads.add(digest, reason.clone(), Instant::now());
+            }
+            _ => {}
         }
         made
     }
@@ -240,6 +256,7 @@ impl Loader {
         let into = code.as_file().try_clone().map_err(|error| LoadError::Failed(error.to_string()))?;
         self.compiler.compile(lane, component, into).await.map_err(|error| match error {
             compile::Error::Rejected(reason) => LoadError::Rejected(reason),
+            compile::Error::Starved(reason) => LoadError::Starved(reason),
             compile::Error::Failed(reason) => LoadError::Failed(reason),
         })?;
         self.metrics.compiled(started.elapsed().as_secs_f64());

@@ -122,7 +122,6 @@ fn bound(job: &Job) -> rustix::io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     for (resource, most) in [
         (Resource::As, job.memory_bytes),
-        (Resource::Cpu, job.cpu_s),
         (Resource::Fsize, CODE_BYTES_MAX),
         // Neither threads nor processes. Root is exempt, and compiling needs none.
         (Resource::Nproc, 0),
@@ -130,16 +129,18 @@ fn bound(job: &Job) -> rustix::io::Result<()> {
         // A gigabyte of compiler on the disk helps nobody.
         (Resource::Core, 0),
     ] {
-        lower(resource, most)?;
+        lower(resource, most, most)?;
     }
+    // At the hard bound the kernel kills, which looks as if there was no memory; at the soft one it says why.
+    lower(Resource::Cpu, job.cpu_s, job.cpu_s.saturating_add(1))?;
     Ok(())
 }
 
 /// Lowers a bound; one that is lower already stays.
-fn lower(resource: Resource, most: u64) -> rustix::io::Result<()> {
+fn lower(resource: Resource, soft: u64, hard: u64) -> rustix::io::Result<()> {
     let now = rustix::process::getrlimit(resource);
-    let most = now.maximum.map_or(most, |maximum| maximum.min(most));
-    setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
+    let least = |most: u64| now.maximum.map_or(most, |maximum| maximum.min(most));
+    setrlimit(resource, Rlimit { current: Some(least(soft)), maximum: Some(least(hard)) })
 }
 
 pub(super) fn lower_priority() {

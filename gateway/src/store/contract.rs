@@ -70,6 +70,10 @@ macro_rules! contract_tests {
             executions_are_narrowed_to_what_is_visible
             limits_are_replaced_and_nothing_else_is
             what_is_gone_is_not_changed
+            a_change_of_a_module_has_its_row
+            a_change_whose_row_is_refused_did_not_happen
+            executions_go_ahead_of_their_module
+            the_id_of_a_store_stays
         );
         crate::store::contract_keys::contract_tests!($open);
     };
@@ -89,6 +93,10 @@ macro_rules! contract_tests {
 }
 pub(crate) use contract_tests;
 
+pub(crate) use super::contract_audit::{
+    a_change_of_a_module_has_its_row, a_change_whose_row_is_refused_did_not_happen,
+    executions_go_ahead_of_their_module, row, the_id_of_a_store_stays, what_is_gone_is_not_changed,
+};
 pub(crate) use super::contract_keys::{audit_entry, key};
 
 pub(super) const FIRST: PageRequest = PageRequest { page: 1, limit: 200 };
@@ -285,7 +293,7 @@ pub(crate) fn line(level: Level, message: &str) -> LogLine {
 
 pub(super) async fn insert_all(store: &dyn Store, modules: &[Module]) {
     for module in modules {
-        assert_eq!(store.insert_module(module).await.unwrap(), Inserted::Created);
+        assert_eq!(store.insert_module(module, &row()).await.unwrap(), Inserted::Created);
     }
 }
 
@@ -353,11 +361,11 @@ pub(crate) async fn p25_module_deletion(store: &dyn Store, modules: Vec<Module>,
     let (mut gone, mut left) = (Vec::new(), modules.clone());
     for (place, module) in modules.iter().enumerate().filter(|(place, _)| deleted & (1 << place) != 0) {
         left.retain(|other| other.id != module.id);
-        let result = store.delete_module(module.id).await.unwrap().unwrap();
+        let result = store.delete_module(module.id, &row()).await.unwrap().unwrap();
         assert_eq!(result.digest, module.sha256);
         assert_eq!(result.digest_in_use, left.iter().any(|other| other.sha256 == module.sha256));
         assert_eq!(store.digest_in_use(module.sha256).await.unwrap(), result.digest_in_use);
-        assert_eq!(store.delete_module(module.id).await.unwrap(), None);
+        assert_eq!(store.delete_module(module.id, &row()).await.unwrap(), None);
         gone.push(runs[place].execution_id);
     }
     assert_eq!(store.all_modules().await.unwrap(), in_order(left));
@@ -382,7 +390,7 @@ pub(crate) async fn p26_permission_update_persistence(
     for (index, permissions, warnings) in updates {
         let place = index.index(modules.len());
         let module = &mut modules[place];
-        assert!(store.replace_permissions(module.id, &permissions, &warnings).await.unwrap());
+        assert!(store.replace_permissions(module.id, &permissions, &warnings, &row()).await.unwrap());
         (module.permissions, module.warnings) = (permissions, warnings);
         assert_eq!(store.all_modules().await.unwrap(), in_order(modules.clone()));
     }
@@ -431,15 +439,16 @@ pub(crate) async fn executions_are_listed(
 
 pub(crate) async fn a_version_is_stored_once(store: &dyn Store) {
     let first = Module { description: "the first".to_owned(), ..module("order-rules", "1.2.0") };
-    assert_eq!(store.insert_module(&first).await.unwrap(), Inserted::Created);
+    assert_eq!(store.insert_module(&first, &row()).await.unwrap(), Inserted::Created);
     let second = module("order-rules", "1.2.0");
-    assert_eq!(store.insert_module(&second).await.unwrap(), Inserted::Existed(Box::new(first.clone())));
+    assert_eq!(store.insert_module(&second, &row()).await.unwrap(), Inserted::Existed(Box::new(first.clone())));
     assert_eq!(store.all_modules().await.unwrap(), [first]);
 }
 
 pub(crate) async fn one_of_two_concurrent_uploads_wins(store: &dyn Store) {
     let rivals: Vec<_> = (0..8).map(|_| module("order-rules", "1.2.0")).collect();
-    let results = futures_util::future::join_all(rivals.iter().map(|rival| store.insert_module(rival))).await;
+    let insert = async |rival| store.insert_module(rival, &row()).await;
+    let results = futures_util::future::join_all(rivals.iter().map(insert)).await;
     let stored = store.all_modules().await.unwrap();
     assert_eq!(stored.len(), 1);
     for (rival, result) in rivals.iter().zip(results) {
@@ -499,7 +508,7 @@ pub(crate) async fn an_execution_that_has_ended_stays_as_it_is(store: &dyn Store
 pub(crate) async fn records_of_a_deleted_module_are_passed_over(store: &dyn Store) {
     let (kept, deleted) = (module("a", "1.0.0"), module("b", "1.0.0"));
     insert_all(store, &[kept.clone(), deleted.clone()]).await;
-    store.delete_module(deleted.id).await.unwrap().unwrap();
+    store.delete_module(deleted.id, &row()).await.unwrap().unwrap();
     let mut lost = record(&deleted, Status::Completed);
     lost.lines.push(line(Level::Info, "nobody reads this"));
     let stored = record(&kept, Status::Completed);
@@ -578,16 +587,8 @@ pub(crate) async fn limits_are_replaced_and_nothing_else_is(store: &dyn Store) {
     let mut modules = [module("a", "1.0.0"), module("b", "1.0.0")];
     insert_all(store, &modules).await;
     for limits in [Limits { fuel: Some(5), memory_bytes: None, timeout_ms: Some(u64::MAX >> 1) }, Limits::default()] {
-        assert!(store.replace_limits(modules[1].id, &limits).await.unwrap());
+        assert!(store.replace_limits(modules[1].id, &limits, &row()).await.unwrap());
         modules[1].limits = limits;
         assert_eq!(store.all_modules().await.unwrap(), modules);
     }
-}
-
-pub(crate) async fn what_is_gone_is_not_changed(store: &dyn Store) {
-    let gone = ModuleId::generate();
-    let permission = Permission { permission: PermissionKind::HttpRead, resource: "*".to_owned() };
-    assert!(!store.replace_permissions(gone, &[permission], &[]).await.unwrap());
-    assert!(!store.replace_limits(gone, &Limits::default()).await.unwrap());
-    assert_eq!(store.all_modules().await.unwrap(), []);
 }

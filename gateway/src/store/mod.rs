@@ -19,6 +19,8 @@ mod retention;
 #[cfg(test)]
 pub(crate) mod contract;
 #[cfg(test)]
+mod contract_audit;
+#[cfg(test)]
 mod contract_keys;
 mod version_key;
 
@@ -30,8 +32,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use uuid::Uuid;
 
-use crate::model::{ExecutionId, ExecutionRecord, Level, Limits, Module, ModuleId, Permission, Status};
+use crate::model::{AuditEntry, ExecutionId, ExecutionRecord, Level, Limits, Module, ModuleId, Permission, Status};
 
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +56,12 @@ pub enum Error {
         /// What it said.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It takes longer than a request may. The same may be quicker when less goes on, or is asked for.
+    #[error("the database takes too long: {context}")]
+    TooSlow {
+        /// What was being done.
+        context: &'static str,
     },
     /// A row that this program did not write. An operator has to look.
     #[error("a stored {what} is not readable")]
@@ -123,19 +132,24 @@ pub enum Inserted {
     Existed(Box<Module>),
 }
 
-/// Modules: name, version, permissions, limits.
+/// Modules: name, version, permissions, limits. A change and its audit row are one transaction;
+/// where nothing was changed there is no row.
 #[async_trait]
 pub trait Modules: Send + Sync {
     /// Stores a module unless its name and version are taken (builds count:
     /// `1.0.0+a` and `1.0.0+b` are two versions). One of two concurrent calls wins.
-    async fn insert_module(&self, module: &Module) -> Result<Inserted, Error>;
+    async fn insert_module(&self, module: &Module, audit: &AuditEntry) -> Result<Inserted, Error>;
     /// Every module, for the snapshot.
     async fn all_modules(&self) -> Result<Vec<Module>, Error>;
     /// A page of modules by name, then newest version first (semver order).
     async fn list_modules(&self, filter: &ModuleFilter, page: PageRequest) -> Result<Page<Module>, Error>;
-    /// Deletes a version with its permissions, executions and logs. Tells whether it was there,
-    /// and whether another version still has the same digest.
-    async fn delete_module(&self, id: ModuleId) -> Result<Option<DeletedModule>, Error>;
+    /// Deletes the executions and logs of a version, in many short transactions: a million take
+    /// seconds. For whoever deletes it next, and wants to be quick then. A call that fails or is
+    /// cancelled leaves a version with a shorter history.
+    async fn delete_executions_of(&self, id: ModuleId) -> Result<(), Error>;
+    /// Deletes a version with its permissions, and what is left of its executions and logs, in one
+    /// transaction. Tells whether it was there, and whether another version still has the same digest.
+    async fn delete_module(&self, id: ModuleId, audit: &AuditEntry) -> Result<Option<DeletedModule>, Error>;
     /// Replaces a version's permissions, and with them its warnings, which are about permissions too.
     /// All or nothing; tells whether the version is there.
     async fn replace_permissions(
@@ -143,9 +157,10 @@ pub trait Modules: Send + Sync {
         id: ModuleId,
         permissions: &[Permission],
         warnings: &[String],
+        audit: &AuditEntry,
     ) -> Result<bool, Error>;
     /// Replaces a version's own limits; tells whether the version is there.
-    async fn replace_limits(&self, id: ModuleId, limits: &Limits) -> Result<bool, Error>;
+    async fn replace_limits(&self, id: ModuleId, limits: &Limits, audit: &AuditEntry) -> Result<bool, Error>;
     /// Whether any module has these bytes.
     async fn digest_in_use(&self, digest: crate::model::Digest) -> Result<bool, Error>;
 }
@@ -208,6 +223,8 @@ pub trait Executions: Send + Sync {
 /// A whole backend.
 #[async_trait]
 pub trait Store: Modules + Executions + Keys + Audit + Retention {
+    /// Which store this is: made with its schema, the same for all gateways on it and for good.
+    async fn id(&self) -> Result<Uuid, Error>;
     /// A round trip, for readiness.
     async fn ping(&self) -> Result<(), Error>;
     /// Waits for what is being written and closes the files.

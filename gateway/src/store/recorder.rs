@@ -286,7 +286,7 @@ impl Service {
 
 fn is_worth_retrying(error: &Error) -> bool {
     match error {
-        Error::Unavailable { .. } => true,
+        Error::Unavailable { .. } | Error::TooSlow { .. } => true,
         Error::Rejected { .. } | Error::Corrupt { .. } | Error::Open { .. } => false,
     }
 }

@@ -11,6 +11,9 @@ use super::Error;
 pub trait Retention: Send + Sync {
     /// How many executions are stored, running ones too.
     async fn count_executions(&self) -> Result<u64, Error>;
+    /// When the oldest execution started that stays where `count` of those that have ended go; `None`
+    /// where that is none. Walks over as many.
+    async fn start_after_oldest(&self, count: u64) -> Result<Option<Timestamp>, Error>;
     /// Deletes up to `limit` of the oldest executions that have ended and started before
     /// `before`, with their logs; how many.
     async fn delete_oldest_executions(&self, before: Timestamp, limit: u32) -> Result<u64, Error>;

@@ -104,7 +104,7 @@ async fn hostile_components_end_within_bounds_while_another_module_keeps_answeri
 #[tokio::test]
 async fn a_bomb_is_told_the_bound_it_hit_and_goes_off_once() {
     for (memory_bytes, timeout_ms, told) in
-        [(256 * 1024 * 1024, 60_000, ["bytes of memory"; 2]), (8 << 30, 1_000, ["of a processor", "1000 ms"])]
+        [(256 * 1024 * 1024, 60_000, "bytes of memory"), (8 << 30, 1_000, "1 s of a processor")]
     {
         let gw = TestGateway::start_with(|config| {
             config.runtime.compile_memory_bytes = memory_bytes;
@@ -114,7 +114,7 @@ async fn a_bomb_is_told_the_bound_it_hit_and_goes_off_once() {
         let bomb = many_phis(1_900);
         let started = Instant::now();
         let first = reason(&gw.upload("bomb", "1.0.0", bomb.clone()).await.expect_problem(422, "invalid-module"));
-        assert!(told.iter().any(|told| first.contains(told)), "{first}");
+        assert!(first.contains(told), "{first}");
         let first_took = started.elapsed();
         let started = Instant::now();
         let again = reason(&gw.upload("other", "2.0.0", bomb).await.expect_problem(422, "invalid-module"));
@@ -193,7 +193,7 @@ async fn the_compiling_process_has_its_bounds_and_nothing_of_the_gateways() {
         line.split_whitespace().take(2).map(|number| number.parse().unwrap()).collect::<Vec<u64>>()
     };
     assert_eq!(soft_and_hard("Max address space"), [2 << 30; 2]);
-    assert_eq!(soft_and_hard("Max cpu time"), [60; 2]);
+    assert_eq!(soft_and_hard("Max cpu time"), [60, 61]);
     assert_eq!(soft_and_hard("Max processes"), [0; 2]);
     assert_eq!(soft_and_hard("Max file size"), [1 << 30; 2]);
     // What keeps the allocator within the bound on memory, and nothing else.

@@ -13,6 +13,7 @@ mod admission;
 mod audit;
 mod bad_components;
 mod bad_uploads;
+mod changes;
 mod command_line;
 mod compile_bounds;
 mod crash;

@@ -196,8 +196,15 @@ async fn wrong_bytes_are_refused_with_an_alert_and_not_asked_for_again() {
     // An upload whose bytes can't be read back was not stored.
     gw.upload("other", "1.0.0", echo("b")).await.expect_refusal(500, "integrity");
     gw.get(&format!("{MODULES}/other")).await.expect_refusal(404, "not-found");
+    assert_eq!(gw.metric(ALERTS).await, 3);
     s3.break_with(Fault::None);
     gw.invoke("echo", json!("x")).await.expect_status(200);
+    // The stop writes the alerts that are left of this minute.
+    let gw = restarted(gw, &s3).await;
+    let rows = gw.get("/api/v1/audit?action=security.alert").await.expect_status(200).json();
+    let uploaded = Digest::of(&echo("b")).to_string();
+    let row = rows["items"].as_array().unwrap().iter().find(|row| row["resource"] == uploaded.as_str());
+    assert_eq!(row.unwrap_or_else(|| panic!("{rows}"))["detail"], json!({"kind": "integrity", "count": 1}));
 }
 
 #[tokio::test]
@@ -246,6 +253,46 @@ async fn a_sweep_takes_what_is_old_and_leaves_what_another_gateway_may_be_upload
     // What is old goes with its row.
     Answer::of(gw.request(Method::DELETE, &format!("{MODULES}/kept"))).await.expect_status(204);
     assert_eq!(s3.digests(), [forgotten[1].clone()]);
+}
+
+#[tokio::test]
+async fn a_gateway_removes_nothing_from_a_bucket_of_another_store() {
+    let s3 = S3Server::start().await;
+    let first = gateway_on(&s3).await;
+    first.upload("first", "1.0.0", echo("first")).await.expect_status(201);
+    let theirs = digest_of(&first, "first").await;
+    let second = gateway_on(&s3).await;
+    // The same bytes, and others.
+    second.upload("same", "1.0.0", echo("first")).await.expect_status(201);
+    second.upload("second", "1.0.0", echo("second")).await.expect_status(201);
+    let own = digest_of(&second, "second").await;
+    s3.age(&theirs);
+    Answer::of(second.request(Method::DELETE, &format!("{MODULES}/same"))).await.expect_status(204);
+    let second = restarted(second, &s3).await;
+    let mut expected = [theirs.clone(), own];
+    expected.sort();
+    assert_eq!(s3.digests(), expected);
+    assert_eq!(second.invoke("second", json!("x")).await.expect_output(), "x");
+    // The owner has it in hand, over a restart too.
+    let first = restarted(first, &s3).await;
+    first.invoke("first", json!("x")).await.expect_status(200);
+    Answer::of(first.request(Method::DELETE, &format!("{MODULES}/first"))).await.expect_status(204);
+    assert!(!s3.digests().contains(&theirs), "{:?}", s3.digests());
+}
+
+#[tokio::test]
+async fn of_stores_that_claim_a_bucket_at_once_one_has_it() {
+    let s3 = S3Server::start().await;
+    let (_folder, blobs) = blobs_on(&s3).await;
+    let ids: Vec<_> = (0..8).map(|_| uuid::Uuid::new_v4()).collect();
+    futures_util::future::join_all(ids.iter().map(|id| blobs.claim(*id))).await.into_iter().for_each(|one| {
+        one.unwrap();
+    });
+    let mut owners = 0;
+    for id in &ids {
+        owners += usize::from(blobs.claim(*id).await.unwrap() == blob::Owner::This);
+    }
+    assert_eq!((owners, blobs.list().await.unwrap().len()), (1, 0));
 }
 
 #[tokio::test]

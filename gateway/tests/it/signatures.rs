@@ -165,7 +165,12 @@ async fn what_no_longer_verifies_is_not_run_after_a_restart_and_comes_back_with_
             gw.invoke(module, json!(1)).await.expect_refusal(422, "signature-required");
         }
     }
-    // One alert a module, however often it is asked for.
+    // One alert a module, however often it is asked for, and whatever else is changed of it.
+    for (what, body) in [("limits", json!({"timeout_ms": 500})), ("permissions", json!([]))] {
+        let path = format!("/api/v1/wasm/modules/unsigned/{what}");
+        Answer::of(gw.request(reqwest::Method::PUT, &path).json(&body)).await.expect_status(200);
+        gw.invoke("unsigned", json!(1)).await.expect_refusal(422, "signature-required");
+    }
     assert_eq!(gw.metric(ALERTS).await, 2);
     // What was not run leaves no record.
     gw.eventually("/api/v1/wasm/executions", |answer| answer.json()["total"] == 1).await;

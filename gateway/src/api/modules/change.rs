@@ -3,7 +3,6 @@
 //! Owns the bodies and their bounds. Does not own what they may say (`registry`).
 //! Invariant: a body is taken whole or refused with all its mistakes.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -15,14 +14,14 @@ use super::settings::{self, Place};
 use super::{Reference, refused};
 use crate::api::Services;
 use crate::api::answer::json;
-use crate::api::audit::{self, Trail};
+use crate::api::audit::Trail;
 use crate::api::authorize::AsAdmin;
 use crate::api::openapi::{LimitsAsked, ModulePath, refusals};
 use crate::api::query::Query;
 use crate::error::Code;
 use crate::http::body::{self, Bounds};
 use crate::http::{Problem, media_type};
-use crate::model::{AuditEntry, Limits, Module, Permission, action};
+use crate::model::{Limits, Permission, action};
 
 /// As many permissions as there may be, with resources of the longest in ASCII, and twice that for the rest.
 pub(super) const PERMISSIONS_BYTES_MAX: u64 = 1024 * 1024;
@@ -53,9 +52,7 @@ pub(in crate::api) async fn replace_permissions(
     let text = text(&services, request, PERMISSIONS_BYTES_MAX).await?;
     let permissions = settings::permissions(Place::Body, &text).map_err(Problem::malformed)?;
     let entry = trail.entry(&services, &caller, action::MODULE_PERMISSIONS, reference.to_string());
-    let registry = Arc::clone(&services.registry);
-    let work = async move { registry.replace_permissions(&reference, permissions).await.map_err(refused) };
-    let module = audit::change(&services, entry, work, |module, entry| Some(audited(module, entry))).await?;
+    let module = services.registry.replace_permissions(&reference, permissions, entry).await.map_err(refused)?;
     Ok(json(StatusCode::OK, &module.permissions))
 }
 
@@ -79,16 +76,8 @@ pub(in crate::api) async fn replace_limits(
     let text = text(&services, request, LIMITS_BYTES_MAX).await?;
     let limits = settings::limits(Place::Body, &text).map_err(Problem::malformed)?;
     let entry = trail.entry(&services, &caller, action::MODULE_LIMITS, reference.to_string());
-    let registry = Arc::clone(&services.registry);
-    let work = async move { registry.replace_limits(&reference, limits).await.map_err(refused) };
-    let module = audit::change(&services, entry, work, |module, entry| Some(audited(module, entry))).await?;
+    let module = services.registry.replace_limits(&reference, limits, entry).await.map_err(refused)?;
     Ok(json(StatusCode::OK, &module.limits))
-}
-
-/// The row tells of the version that was changed, whatever it was called.
-fn audited(module: &Module, entry: AuditEntry) -> AuditEntry {
-    let resource = format!("{}@{}", module.name, module.version);
-    AuditEntry { resource, ..entry }.with("id", module.id.to_string())
 }
 
 /// The list as a caller sends it.

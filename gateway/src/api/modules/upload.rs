@@ -7,7 +7,6 @@
 mod parts;
 
 use std::error::Error as StdError;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::multipart::{Field, MultipartError};
@@ -21,7 +20,7 @@ use super::refused;
 use super::settings::{self, Place};
 use crate::api::Services;
 use crate::api::answer::json;
-use crate::api::audit::{self, Trail};
+use crate::api::audit::Trail;
 use crate::api::authorize::AsAdmin;
 use crate::api::openapi::{UploadForm, refusals};
 use crate::api::query::Query;
@@ -29,7 +28,7 @@ use crate::blob::{self, Spool, SpoolFolder};
 use crate::error::{Code, FieldError, NAME_CHARACTERS_MAX as SHOWN_CHARACTERS_MAX, shortened};
 use crate::http::Problem;
 use crate::http::body::{Bounds, Limited};
-use crate::model::{AuditEntry, Module, ModuleName, ParseSignatureError, SignatureValue, action, parse_version};
+use crate::model::{Module, ModuleName, ParseSignatureError, SignatureValue, action, parse_version};
 use crate::registry::{Upload, Uploaded, UploadedSignature};
 
 /// All parts of text, which is what a body may have besides the module: the permissions, and the rest.
@@ -91,9 +90,7 @@ pub(in crate::api) async fn upload(
     let upload = form.check(caller.name()).map_err(Problem::malformed)?;
     let resource = format!("{}@{}", upload.name, upload.version);
     let entry = trail.entry(&services, &caller, action::MODULE_UPLOAD, resource);
-    let registry = Arc::clone(&services.registry);
-    let work = async move { registry.upload(upload).await.map_err(refused) };
-    let (status, module) = match audit::change(&services, entry, work, audited).await? {
+    let (status, module) = match services.registry.upload(upload, entry).await.map_err(refused)? {
         Uploaded::Created(module) => (StatusCode::CREATED, module),
         Uploaded::Existed(module) => (StatusCode::OK, module),
     };
@@ -104,16 +101,6 @@ pub(in crate::api) async fn upload(
         response.headers_mut().insert(header::LOCATION, location);
     }
     Ok(response)
-}
-
-/// A module that was there already is no change.
-fn audited(uploaded: &Uploaded, entry: AuditEntry) -> Option<AuditEntry> {
-    match uploaded {
-        Uploaded::Created(module) => {
-            Some(entry.with("id", module.id.to_string()).with("sha256", module.sha256.to_string()))
-        }
-        Uploaded::Existed(_) => None,
-    }
 }
 
 async fn parts(request: Request, module_bytes_max: u64, timeout: Duration) -> Result<Parts, Problem> {

@@ -186,7 +186,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::runtime::{Failure, Usage};
-    use crate::store::contract::module;
+    use crate::store::contract::{module, row};
     use crate::store::sqlite::SqliteStore;
     use crate::store::{SharedStore, recorder};
     use crate::telemetry::Metrics;
@@ -207,7 +207,7 @@ mod tests {
         let path = folder.path().join("sluice.db");
         let store: SharedStore = Arc::new(SqliteStore::open(&path).await.unwrap());
         let module = Arc::new(module("orders", "1.0.0"));
-        store.insert_module(&module).await.unwrap();
+        store.insert_module(&module, &row()).await.unwrap();
         let (recorder, service) = Recorder::new(recorder::Config::for_tests(), Arc::clone(&store), |_| {});
         let started = || Running {
             recorder: recorder.clone(),

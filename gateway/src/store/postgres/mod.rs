@@ -25,6 +25,8 @@ use self::connect::{Connector, Failure, Lane, Pools};
 use super::{Error, Store, shared};
 use crate::config::Postgres;
 
+const ID: &str = "SELECT id FROM store";
+
 /// Fails, too, where somebody removed the schema.
 const PING: &str = "SELECT count(*) FROM sluice_schema_history";
 
@@ -104,6 +106,11 @@ impl std::fmt::Debug for PostgresStore {
 
 #[async_trait]
 impl Store for PostgresStore {
+    async fn id(&self) -> Result<Uuid, Error> {
+        self.read("reading the store's id", |tx| Box::pin(async move { Ok(tx.query_one(ID, &[]).await?.try_get(0)?) }))
+            .await
+    }
+
     async fn ping(&self) -> Result<(), Error> {
         self.pools
             .run(Lane::Own, "answering", |client| {

@@ -5,10 +5,10 @@ use deadpool_postgres::Transaction;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::PostgresStore;
 use super::column::{count, count_of, hash, json, json_of, json_or_none, micros, word};
 use super::connect::{Failure, Lane};
-use crate::model::{Digest, Limits, Module, ModuleId, Permission};
+use super::{PostgresStore, audit};
+use crate::model::{AuditEntry, Digest, Limits, Module, ModuleId, Permission};
 use crate::store::version_key::version_key;
 use crate::store::{DeletedModule, Error, Inserted, ModuleFilter, Modules, Page, PageRequest, folded};
 
@@ -46,7 +46,7 @@ const DELETE_EXECUTIONS: &str = "\
 /// Waits for the transactions that record executions of it: they hold its row.
 const DELETE: &str = "DELETE FROM modules WHERE id = $1 RETURNING sha256, number";
 
-/// What was recorded since the batches.
+/// What was recorded since most of them were deleted.
 const DELETE_REST: &str = "DELETE FROM executions WHERE module = $1";
 
 const REPLACE_PERMISSIONS: &str = "UPDATE modules SET permissions = $2, warnings = $3 WHERE id = $1";
@@ -60,9 +60,18 @@ const LIST: &str = select!("");
 
 #[async_trait]
 impl Modules for PostgresStore {
-    async fn insert_module(&self, module: &Module) -> Result<Inserted, Error> {
-        let new = module.clone();
-        self.write(Lane::Requests, "storing a module", move |tx| Box::pin(async move { insert(tx, &new).await })).await
+    async fn insert_module(&self, module: &Module, entry: &AuditEntry) -> Result<Inserted, Error> {
+        let (new, entry) = (module.clone(), entry.clone());
+        self.write(Lane::Requests, "storing a module", move |tx| {
+            Box::pin(async move {
+                let inserted = insert(tx, &new).await?;
+                if inserted == Inserted::Created {
+                    audit::append(tx, &entry).await?;
+                }
+                Ok(inserted)
+            })
+        })
+        .await
     }
 
     async fn all_modules(&self) -> Result<Vec<Module>, Error> {
@@ -79,10 +88,8 @@ impl Modules for PostgresStore {
         self.read("listing modules", move |tx| Box::pin(async move { list(tx, &filter, page).await })).await
     }
 
-    async fn delete_module(&self, id: ModuleId) -> Result<Option<DeletedModule>, Error> {
+    async fn delete_executions_of(&self, id: ModuleId) -> Result<(), Error> {
         let id = *id.as_uuid();
-        // A million executions take seconds, so they go in many transactions. Who dies in
-        // between leaves a module with a shorter history, to be deleted again.
         loop {
             let batch = count_of(EXECUTIONS_DELETED_MAX);
             let delete = self.write(Lane::Requests, "deleting executions", move |tx| {
@@ -92,15 +99,20 @@ impl Modules for PostgresStore {
                 })
             });
             if delete.await? < EXECUTIONS_DELETED_MAX {
-                break;
+                return Ok(());
             }
         }
+    }
+
+    async fn delete_module(&self, id: ModuleId, entry: &AuditEntry) -> Result<Option<DeletedModule>, Error> {
+        let (id, entry) = (*id.as_uuid(), entry.clone());
         self.write(Lane::Requests, "deleting a module", move |tx| {
             Box::pin(async move {
                 let Some(row) = tx.query_opt(DELETE, &[&id]).await? else { return Ok(None) };
                 let digest = hash(&row, 0)?;
                 tx.execute(DELETE_REST, &[&row.try_get::<_, i32>(1)?]).await?;
                 let digest_in_use = tx.query_one(DIGEST_IN_USE, &[&digest.as_slice()]).await?.try_get(0)?;
+                audit::append(tx, &entry).await?;
                 Ok(Some(DeletedModule { digest: Digest::from_bytes(digest), digest_in_use }))
             })
         })
@@ -112,21 +124,32 @@ impl Modules for PostgresStore {
         id: ModuleId,
         permissions: &[Permission],
         warnings: &[String],
+        entry: &AuditEntry,
     ) -> Result<bool, Error> {
-        let (permissions, warnings) = (permissions.to_vec(), warnings.to_vec());
+        let (permissions, warnings, entry) = (permissions.to_vec(), warnings.to_vec(), entry.clone());
         self.write(Lane::Requests, "replacing permissions", move |tx| {
             Box::pin(async move {
                 let (permissions, warnings) = (json_of(&permissions)?, json_of(&warnings)?);
-                Ok(tx.execute(REPLACE_PERMISSIONS, &[id.as_uuid(), &permissions, &warnings]).await? > 0)
+                let replaced = tx.execute(REPLACE_PERMISSIONS, &[id.as_uuid(), &permissions, &warnings]).await? > 0;
+                if replaced {
+                    audit::append(tx, &entry).await?;
+                }
+                Ok(replaced)
             })
         })
         .await
     }
 
-    async fn replace_limits(&self, id: ModuleId, limits: &Limits) -> Result<bool, Error> {
-        let limits = *limits;
+    async fn replace_limits(&self, id: ModuleId, limits: &Limits, entry: &AuditEntry) -> Result<bool, Error> {
+        let (limits, entry) = (*limits, entry.clone());
         self.write(Lane::Requests, "replacing limits", move |tx| {
-            Box::pin(async move { Ok(tx.execute(REPLACE_LIMITS, &[id.as_uuid(), &json_of(&limits)?]).await? > 0) })
+            Box::pin(async move {
+                let replaced = tx.execute(REPLACE_LIMITS, &[id.as_uuid(), &json_of(&limits)?]).await? > 0;
+                if replaced {
+                    audit::append(tx, &entry).await?;
+                }
+                Ok(replaced)
+            })
         })
         .await
     }

@@ -6,12 +6,15 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::PostgresStore;
-use super::column::{ceiling_micros, count};
+use super::column::{ceiling_micros, count, count_of, micros};
 use super::connect::Lane;
 use crate::model::ExecutionId;
 use crate::store::{Error, Retention};
 
 const COUNT_EXECUTIONS: &str = "SELECT count(*) FROM executions";
+
+const START_AFTER: &str = "\
+    SELECT started_at FROM executions WHERE status <> 'running' ORDER BY id LIMIT 1 OFFSET $1";
 
 /// An id begins with the time of the start. Nothing that another gateway sweeps is skipped: two that
 /// counted the same excess choose the same rows, and the later one finds them gone.
@@ -27,6 +30,16 @@ impl Retention for PostgresStore {
     async fn count_executions(&self) -> Result<u64, Error> {
         self.read("counting executions", |tx| {
             Box::pin(async move { count(&tx.query_one(COUNT_EXECUTIONS, &[]).await?, 0) })
+        })
+        .await
+    }
+
+    async fn start_after_oldest(&self, going: u64) -> Result<Option<Timestamp>, Error> {
+        self.read("looking for the oldest execution that stays", move |tx| {
+            Box::pin(async move {
+                let found = tx.query_opt(START_AFTER, &[&count_of(going)]).await?;
+                found.map(|row| micros(&row, 0)).transpose()
+            })
         })
         .await
     }
@@ -63,5 +76,5 @@ impl PostgresStore {
 /// Every statement that can be prepared here.
 #[cfg(test)]
 pub(super) fn statements() -> Vec<String> {
-    [COUNT_EXECUTIONS, DELETE_EXECUTIONS, DELETE_AUDIT].map(str::to_owned).to_vec()
+    [COUNT_EXECUTIONS, START_AFTER, DELETE_EXECUTIONS, DELETE_AUDIT].map(str::to_owned).to_vec()
 }

@@ -15,7 +15,7 @@ use server::{Database, database};
 
 const FIRST: PageRequest = PageRequest { page: 1, limit: 50 };
 
-const MIGRATIONS: [&str; 2] = ["V1__initial", "V2__keys_audit"];
+const MIGRATIONS: [&str; 3] = ["V1__initial", "V2__keys_audit", "V3__store_id"];
 
 fn config(url: &str) -> Postgres {
     let mut config = Postgres::parse(url).unwrap();
@@ -60,7 +60,7 @@ contract_tests!(open);
 
 fn all_statements() -> Vec<String> {
     [
-        vec![PING.to_owned()],
+        vec![PING.to_owned(), ID.to_owned()],
         modules::statements(),
         executions::statements(),
         keys::statements(),
@@ -214,7 +214,7 @@ async fn two_gateways_that_start_together_migrate_once() {
     }
     let client = database.connect().await;
     let applied = client.query_one("SELECT count(*) FROM sluice_schema_history", &[]).await.unwrap();
-    assert_eq!(applied.get::<_, i64>(0), 2);
+    assert_eq!(applied.get::<_, i64>(0), 3);
 }
 
 #[tokio::test]
@@ -229,7 +229,7 @@ async fn a_check_tells_what_is_missing_and_changes_nothing() {
     assert_eq!(migrate(&config).await.unwrap().migrations, MIGRATIONS);
     assert_eq!(migrate(&config).await.unwrap().migrations, [""; 0]);
     let found = check(&config).await.unwrap();
-    assert_eq!((found.migrations.as_slice(), found.version), ([].as_slice(), 2));
+    assert_eq!((found.migrations.as_slice(), found.version), ([].as_slice(), 3));
 }
 
 #[tokio::test]
@@ -284,7 +284,7 @@ async fn a_database_of_a_newer_version_or_of_another_program_is_refused() {
 async fn text_that_the_database_cannot_hold_is_kept_all_the_same() {
     let (_database, store) = open().await;
     let module = crate::model::Module { description: "a\0B".to_owned(), ..contract::module("a", "1.0.0") };
-    store.insert_module(&module).await.unwrap();
+    store.insert_module(&module, &contract::row()).await.unwrap();
     assert_eq!(store.all_modules().await.unwrap(), std::slice::from_ref(&module));
     for (query, found) in [("a\0b", 1), ("\0", 1), ("\0\0", 0)] {
         let filter = ModuleFilter { query: Some(query.to_owned()), ..ModuleFilter::default() };
@@ -311,7 +311,7 @@ async fn a_gateway_ends_its_own_executions_and_those_of_the_dead() {
     let (database, first) = open().await;
     let second = gateway_on(&database).await;
     let module = contract::module("a", "1.0.0");
-    first.insert_module(&module).await.unwrap();
+    first.insert_module(&module, &contract::row()).await.unwrap();
     let runs = [contract::record(&module, Status::Running), contract::record(&module, Status::Running)];
     first.record_executions(Arc::from([runs[0].clone()])).await.unwrap();
     second.record_executions(Arc::from([runs[1].clone()])).await.unwrap();
@@ -362,7 +362,7 @@ async fn a_digest_is_held_by_one_of_all_gateways_until_it_lets_go() {
         async move { store.hold(crate::model::Digest::of(&[one])).await.unwrap() }
     }));
     let _holds = holds.await;
-    first.insert_module(&contract::module("a", "1.0.0")).await.unwrap();
+    first.insert_module(&contract::module("a", "1.0.0"), &contract::row()).await.unwrap();
 }
 
 #[tokio::test]
@@ -376,13 +376,15 @@ async fn every_change_is_told_and_counted() {
     let entry = || audit_entry(action::KEY_CREATE);
     for change in 0..7 {
         match change {
-            0 => drop(first.insert_module(&module).await.unwrap()),
-            1 => assert!(first.replace_permissions(module.id, &[], &["a warning".to_owned()]).await.unwrap()),
-            2 => assert!(first.replace_limits(module.id, &Limits::default()).await.unwrap()),
+            0 => drop(first.insert_module(&module, &contract::row()).await.unwrap()),
+            1 => assert!(
+                first.replace_permissions(module.id, &[], &["a warning".to_owned()], &contract::row()).await.unwrap()
+            ),
+            2 => assert!(first.replace_limits(module.id, &Limits::default(), &contract::row()).await.unwrap()),
             3 => assert!(first.insert_first_key(&keys[0], &entry()).await.unwrap()),
             4 => assert_eq!(first.insert_key(&keys[1], 9, &entry()).await.unwrap(), KeyInserted::Inserted),
             5 => assert_eq!(first.delete_key(keys[1].id, &entry()).await.unwrap(), KeyDeleted::Deleted),
-            _ => drop(first.delete_module(module.id).await.unwrap()),
+            _ => drop(first.delete_module(module.id, &contract::row()).await.unwrap()),
         }
         listener.changed().await.unwrap();
         let now = second.change_number().await.unwrap();
@@ -410,7 +412,8 @@ async fn what_waits_for_a_lock_is_given_up_in_time_and_leaves_nothing_behind() {
     let module = contract::module("a", "1.0.0");
     let started = std::time::Instant::now();
     let every = ModuleFilter::default();
-    let (inserted, listed) = tokio::join!(store.insert_module(&module), store.list_modules(&every, FIRST));
+    let row = contract::row();
+    let (inserted, listed) = tokio::join!(store.insert_module(&module, &row), store.list_modules(&every, FIRST));
     assert!(matches!(inserted, Err(Error::Unavailable { .. })), "{inserted:?}");
     assert!(matches!(listed, Err(Error::Unavailable { .. })), "{listed:?}");
     assert!(started.elapsed() < std::time::Duration::from_secs(8));
@@ -418,7 +421,7 @@ async fn what_waits_for_a_lock_is_given_up_in_time_and_leaves_nothing_behind() {
     store.ping().await.unwrap();
     lock.rollback().await.unwrap();
     assert_eq!(store.list_modules(&ModuleFilter::default(), FIRST).await.unwrap().total, 0);
-    store.insert_module(&module).await.unwrap();
+    store.insert_module(&module, &contract::row()).await.unwrap();
 }
 
 #[tokio::test]
@@ -430,11 +433,11 @@ async fn a_call_that_was_given_up_has_happened_or_not() {
     let module = contract::module("a", "1.0.0");
     for _ in 0..8 {
         let brief = std::time::Duration::from_millis(20);
-        tokio::time::timeout(brief, store.insert_module(&module)).await.unwrap_err();
+        tokio::time::timeout(brief, store.insert_module(&module, &contract::row())).await.unwrap_err();
     }
     lock.rollback().await.unwrap();
     // Twice as many as there are connections: none is left in use.
-    store.insert_module(&module).await.unwrap();
+    store.insert_module(&module, &contract::row()).await.unwrap();
     assert_eq!(store.all_modules().await.unwrap().len(), 1);
 }
 
@@ -443,12 +446,13 @@ async fn records_that_arrive_while_their_module_is_deleted_are_passed_over() {
     let (database, store) = open().await;
     for round in 0..10 {
         let module = contract::module("a", &format!("1.0.{round}"));
-        store.insert_module(&module).await.unwrap();
+        store.insert_module(&module, &contract::row()).await.unwrap();
         let runs: Vec<_> = (0..200).map(|_| contract::record(&module, Status::Completed)).collect();
         let recording = futures_util::future::join_all(
             runs.chunks(20).map(|batch| store.record_executions(Arc::from(batch.to_vec()))),
         );
-        let (recorded, deleted) = tokio::join!(recording, store.delete_module(module.id));
+        let row = contract::row();
+        let (recorded, deleted) = tokio::join!(recording, store.delete_module(module.id, &row));
         recorded.into_iter().for_each(Result::unwrap);
         deleted.unwrap().unwrap();
     }
@@ -461,7 +465,7 @@ async fn records_that_arrive_while_their_module_is_deleted_are_passed_over() {
 #[tokio::test]
 async fn a_row_that_was_tampered_with_is_reported_as_corrupt() {
     let (database, store) = open().await;
-    store.insert_module(&contract::module("a", "1.0.0")).await.unwrap();
+    store.insert_module(&contract::module("a", "1.0.0"), &contract::row()).await.unwrap();
     database.connect().await.batch_execute("UPDATE modules SET limits = 'none'").await.unwrap();
     assert!(matches!(store.all_modules().await, Err(Error::Corrupt { .. })));
 }
@@ -470,7 +474,7 @@ async fn a_row_that_was_tampered_with_is_reported_as_corrupt() {
 async fn a_closed_store_refuses_and_what_it_kept_is_there() {
     let (database, store) = open().await;
     let module = contract::module("a", "1.0.0");
-    store.insert_module(&module).await.unwrap();
+    store.insert_module(&module, &contract::row()).await.unwrap();
     let record = contract::record(&module, Status::Completed);
     store.record_executions(Arc::from([record.clone()])).await.unwrap();
     store.close().await;

@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::model::{ExecutionId, Level, Module, Status};
-use crate::store::contract::{line, module, record};
+use crate::store::contract::{line, module, record, row};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{ExecutionFilter, Executions, Modules, PageRequest, Store};
 
@@ -23,7 +23,7 @@ async fn set(config: Config) -> Set {
     let folder = TempDir::new().unwrap();
     let store = Arc::new(SqliteStore::open(&folder.path().join("sluice.db")).await.unwrap());
     let module = module("a", "1.0.0");
-    store.insert_module(&module).await.unwrap();
+    store.insert_module(&module, &row()).await.unwrap();
     let told = Arc::new(Mutex::new(Vec::new()));
     let telling = Arc::clone(&told);
     let shared: SharedStore = Arc::clone(&store) as SharedStore;

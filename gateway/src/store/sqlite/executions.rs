@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rusqlite::{OptionalExtension, Row, ToSql, Transaction, named_params, params};
+use rusqlite::{OptionalExtension, Row, ToSql, Transaction, params};
 
 use super::column::{Count, Id, Json, Micros, Word};
 use super::{Durability, SqliteStore};
@@ -157,52 +157,98 @@ fn lines(tx: &Transaction<'_>, id: ExecutionId) -> rusqlite::Result<Vec<LogLine>
     Ok(lines.flatten().map_or_else(Vec::new, |json| json.0))
 }
 
-/// The condition for `filter`. Only what is asked for, so that an index serves it;
-/// what isn't is named all the same, since each name has to be bound.
-fn condition(filter: &ExecutionFilter) -> String {
-    let module_id = if filter.module_id.is_some() {
-        "e.module = (SELECT number FROM modules WHERE id = :module_id)"
-    } else {
-        ":module_id IS NULL"
-    };
-    let visible = if filter.visible.is_some() {
-        "e.module IN (SELECT number FROM modules WHERE id IN (SELECT unhex(value) FROM json_each(:visible)))"
-    } else {
-        ":visible IS NULL"
-    };
-    let status = match filter.status {
-        None => ":status IS NULL",
-        Some(Status::Completed) => "e.status = :status",
-        // Lets the planner see that the index on what has not completed will do.
-        Some(Status::Running | Status::Invalid | Status::Failed | Status::Canceled) => {
-            "e.status = :status AND e.status <> 'completed'"
-        }
-    };
-    format!("WHERE {module_id} AND {visible} AND {status} AND e.id >= :from AND e.id < :to")
+/// Parts of a condition, and the values of their parameters.
+type Narrowed = (Vec<&'static str>, Vec<(&'static str, Box<dyn ToSql>)>);
+
+/// What `filter` narrows a list to, besides the state. Only what is asked for, so that an index serves it.
+fn narrowed(filter: &ExecutionFilter) -> Narrowed {
+    let (mut parts, mut values): Narrowed = (Vec::new(), Vec::new());
+    if let Some(id) = filter.module_id {
+        parts.push("e.module = (SELECT number FROM modules WHERE id = :module_id)");
+        values.push((":module_id", Box::new(Id(id))));
+    }
+    if let Some(visible) = &filter.visible {
+        parts.push(
+            "e.module IN (SELECT number FROM modules WHERE id IN (SELECT unhex(value) FROM json_each(:visible)))",
+        );
+        let hex: Vec<_> = visible.iter().map(|id| id.as_uuid().simple().to_string()).collect();
+        values.push((":visible", Box::new(Json(hex))));
+    }
+    if let Some(from) = filter.from {
+        parts.push("e.id >= :from");
+        values.push((":from", Box::new(ExecutionId::first_bytes_from(from))));
+    }
+    if let Some(to) = filter.to {
+        parts.push("e.id < :to");
+        values.push((":to", Box::new(ExecutionId::first_bytes_from(to))));
+    }
+    (parts, values)
+}
+
+/// What has not completed. Each by name, since the index on them has them by state; and the second condition
+/// lets the planner see that it is that index.
+const INCOMPLETE: &str = "e.status IN ('running', 'invalid', 'failed', 'canceled') AND e.status <> 'completed'";
+
+/// The part of a condition that asks for a state.
+const fn in_state(status: Status) -> &'static str {
+    match status {
+        Status::Completed => "e.status = 'completed'",
+        // The second condition lets the planner see that the index on what has not completed will do.
+        Status::Running => "e.status = 'running' AND e.status <> 'completed'",
+        Status::Invalid => "e.status = 'invalid' AND e.status <> 'completed'",
+        Status::Failed => "e.status = 'failed' AND e.status <> 'completed'",
+        Status::Canceled => "e.status = 'canceled' AND e.status <> 'completed'",
+    }
+}
+
+fn where_all(parts: &[&str]) -> String {
+    if parts.is_empty() { String::new() } else { format!("WHERE {}", parts.join(" AND ")) }
+}
+
+/// Counts what `filter` narrows to. Rows are wide and there are millions of them, so none of these
+/// walks over rows: there is an index by module, which has all of them, and one of those that have
+/// not completed, which are few.
+fn count_sql(filter: &ExecutionFilter, mut parts: Vec<&'static str>) -> String {
+    let counted = |parts: &[&str]| format!("{COUNT}{}", where_all(parts));
+    let of_state = |status| counted(&[parts.as_slice(), &[status]].concat());
+    let incomplete = of_state(INCOMPLETE);
+    match filter.status {
+        Some(Status::Completed) | None => {}
+        Some(status) => return of_state(in_state(status)),
+    }
+    if !parts.is_empty() && filter.module_id.is_none() && filter.visible.is_none() {
+        // A stretch of time, of each module in its turn.
+        parts.push("e.module IN (SELECT number FROM modules)");
+    }
+    match filter.status {
+        Some(_) => format!("SELECT ({}) - ({incomplete})", counted(&parts)),
+        None => counted(&parts),
+    }
+}
+
+fn list_sql(filter: &ExecutionFilter, mut parts: Vec<&'static str>) -> String {
+    if filter.from.is_none() && filter.to.is_none() {
+        // All of them, in the order of their ids.
+        parts.push("e.id >= x''");
+    }
+    parts.extend(filter.status.map(in_state));
+    format!("{LIST}{}{LIST_END}", where_all(&parts))
 }
 
 fn list(tx: &Transaction<'_>, filter: &ExecutionFilter, page: PageRequest) -> rusqlite::Result<Page<ExecutionRecord>> {
-    let condition = condition(filter);
-    let module_id = filter.module_id.map(Id);
-    let hex = |ids: &Vec<ModuleId>| Json(ids.iter().map(|id| id.as_uuid().simple().to_string()).collect::<Vec<_>>());
-    let visible = filter.visible.as_ref().map(hex);
-    let status = filter.status.map(Status::as_str);
-    let from = filter.from.map_or([0; 16], ExecutionId::first_bytes_from);
-    let to = filter.to.map_or([0xff; 16], ExecutionId::first_bytes_from);
-    let total = tx.prepare_cached(&format!("{COUNT}{condition}"))?.query_row(
-        named_params! {":module_id": module_id, ":visible": visible, ":status": status, ":from": from, ":to": to},
-        |row| row.get::<_, Count>(0),
-    )?;
+    let (parts, values) = narrowed(filter);
+    let mut values: Vec<(&str, &dyn ToSql)> = values.iter().map(|(name, value)| (*name, &**value)).collect();
+    let total = tx
+        .prepare_cached(&count_sql(filter, parts.clone()))?
+        .query_row(values.as_slice(), |row| row.get::<_, Count>(0))?;
     if page.offset() >= total.0 {
         // The database would walk over all rows to find that out.
         return Ok(Page { items: Vec::new(), total: total.0 });
     }
-    let mut statement = tx.prepare_cached(&format!("{LIST}{condition}{LIST_END}"))?;
-    let values: &[(&str, &dyn ToSql)] = named_params! {
-        ":module_id": module_id, ":visible": visible, ":status": status, ":from": from, ":to": to,
-        ":limit": page.limit, ":offset": Count(page.offset()),
-    };
-    let items = statement.query_map(values, record_of_row)?.collect::<Result<_, _>>()?;
+    let mut statement = tx.prepare_cached(&list_sql(filter, parts))?;
+    let offset = Count(page.offset());
+    values.extend([(":limit", &page.limit as &dyn ToSql), (":offset", &offset)]);
+    let items = statement.query_map(values.as_slice(), record_of_row)?.collect::<Result<_, _>>()?;
     Ok(Page { items, total: total.0 })
 }
 
@@ -236,10 +282,13 @@ pub(super) fn statements() -> Vec<String> {
     let mut all = [MODULE, INSERT, END, END_RUNNING, FIND, FIND_LINES].map(str::to_owned).to_vec();
     for (module_id, visible) in [(None, None), (Some(ModuleId::generate()), None), (None, Some(Vec::new()))] {
         for status in [None].into_iter().chain(Status::ALL.map(Some)) {
-            let visible = visible.clone();
-            let condition = condition(&ExecutionFilter { module_id, visible, status, ..ExecutionFilter::default() });
-            all.push(format!("{COUNT}{condition}"));
-            all.push(format!("{LIST}{condition}{LIST_END}"));
+            for from in [None, Some(jiff::Timestamp::UNIX_EPOCH)] {
+                let visible = visible.clone();
+                let filter = ExecutionFilter { module_id, visible, status, from, to: from };
+                let (parts, _) = narrowed(&filter);
+                all.push(count_sql(&filter, parts.clone()));
+                all.push(list_sql(&filter, parts));
+            }
         }
     }
     all

@@ -60,7 +60,7 @@ impl Keys for SqliteStore {
     }
 
     async fn all_keys(&self) -> Result<Vec<Key>, Error> {
-        self.read("reading the keys", |tx| tx.prepare_cached(ALL)?.query_map([], key)?.collect()).await
+        self.read_unhurried("reading the keys", |tx| tx.prepare_cached(ALL)?.query_map([], key)?.collect()).await
     }
 
     async fn delete_key(&self, id: KeyId, entry: &AuditEntry) -> Result<KeyDeleted, Error> {

@@ -15,9 +15,11 @@ mod retention;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
+use uuid::Uuid;
 
 use self::open::DataLock;
 use self::pool::Pool;
@@ -26,6 +28,13 @@ use super::{Error, Store};
 
 /// Lists and look-ups at once. They are short, and the data plane makes none.
 const READERS: u32 = 4;
+
+/// What a request may read for: nobody waits longer for a list, and there are few readers.
+const READ_MAX: Duration = Duration::from_secs(10);
+/// Steps of the database's machine between two looks at the clock: a fraction of a millisecond.
+const STEPS_A_LOOK: i32 = 10_000;
+
+const ID: &str = "SELECT id FROM store";
 
 const PING: &str = "SELECT count(*) FROM refinery_schema_history";
 
@@ -36,6 +45,7 @@ pub struct SqliteStore {
     // order instead of polling a lock.
     writer: Arc<Pool>,
     readers: Arc<Pool>,
+    read_max: Duration,
     /// Readiness doesn't wait for lists.
     pings: Arc<Pool>,
     lock: DataLock,
@@ -101,16 +111,37 @@ impl SqliteStore {
             move || open::reader(&path)
         });
         let readers = Pool::new(READERS, move || open::reader(&path));
-        Ok(Self { writer: Arc::new(writer), readers: Arc::new(readers), pings: Arc::new(pings), lock })
+        let (writer, readers, pings) = (Arc::new(writer), Arc::new(readers), Arc::new(pings));
+        Ok(Self { writer, readers, read_max: READ_MAX, pings, lock })
     }
 
-    /// Runs `task` in a transaction that sees one state of the database.
+    /// Runs `task` in a transaction that sees one state of the database, for a request: within
+    /// [`READ_MAX`], the wait for a reader included.
     async fn read<T, F>(&self, context: &'static str, task: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
-        self.readers.run(context, move |connection| task(&connection.transaction()?)).await
+        let until = Instant::now() + self.read_max;
+        let read = self.readers.run(context, move |connection| {
+            // A call that was given up ends too, and its reader is another's.
+            connection.progress_handler(STEPS_A_LOOK, Some(move || Instant::now() >= until))?;
+            task(&connection.transaction()?)
+        });
+        tokio::time::timeout_at(until.into(), read).await.unwrap_or(Err(Error::TooSlow { context }))
+    }
+
+    /// The same for the gateway itself, which has the time.
+    async fn read_unhurried<T, F>(&self, context: &'static str, task: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let read = move |connection: &mut Connection| {
+            connection.progress_handler(0, None::<fn() -> bool>)?;
+            task(&connection.transaction()?)
+        };
+        self.readers.run(context, read).await
     }
 
     /// Runs `task` in a transaction that is committed when it returns `Ok`. A call
@@ -145,6 +176,13 @@ fn set_durability(connection: &Connection, durability: Durability) -> rusqlite::
 
 #[async_trait]
 impl Store for SqliteStore {
+    async fn id(&self) -> Result<Uuid, Error> {
+        self.read_unhurried("reading the store's id", |tx| {
+            Ok(Uuid::from_bytes(tx.prepare_cached(ID)?.query_row([], |row| row.get(0))?))
+        })
+        .await
+    }
+
     async fn ping(&self) -> Result<(), Error> {
         let ping = |connection: &mut Connection| connection.prepare_cached(PING)?.query_row([], |_| Ok(()));
         self.pings.run("answering", ping).await

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use rusqlite::{OptionalExtension, Row, ToSql, Transaction, named_params, params};
 
 use super::column::{Count, Id, Json, Micros, Word, folded};
-use super::{Durability, SqliteStore};
-use crate::model::{Digest, Limits, Module, ModuleId, Permission};
+use super::{Durability, SqliteStore, audit};
+use crate::model::{AuditEntry, Digest, Limits, Module, ModuleId, Permission};
 use crate::store::version_key::version_key;
 use crate::store::{DeletedModule, Error, Inserted, ModuleFilter, Modules, Page, PageRequest};
 
@@ -43,7 +43,7 @@ const DELETE_EXECUTIONS: &str = "\
     DELETE FROM executions WHERE id IN (
         SELECT e.id FROM executions AS e JOIN modules AS m ON m.number = e.module WHERE m.id = ?1 LIMIT ?2)";
 
-/// Permissions, executions and logs go with it.
+/// Permissions go with it, and the executions and logs that are left.
 const DELETE: &str = "DELETE FROM modules WHERE id = ?1 RETURNING sha256";
 
 const UPDATE_WARNINGS: &str = "UPDATE modules SET warnings = ?2 WHERE id = ?1";
@@ -60,8 +60,8 @@ const LIST_END: &str = " ORDER BY m.name, m.version_key DESC LIMIT :limit OFFSET
 
 #[async_trait]
 impl Modules for SqliteStore {
-    async fn insert_module(&self, module: &Module) -> Result<Inserted, Error> {
-        let new = module.clone();
+    async fn insert_module(&self, module: &Module, entry: &AuditEntry) -> Result<Inserted, Error> {
+        let (new, entry) = (module.clone(), entry.clone());
         self.write("storing a module", Durability::PowerLoss, move |tx| {
             let key = version_key(&new.version);
             let found = tx
@@ -72,13 +72,15 @@ impl Modules for SqliteStore {
                 return Ok(Inserted::Existed(Box::new(existing)));
             }
             insert(tx, &new, &key)?;
+            audit::append(tx, &entry)?;
             Ok(Inserted::Created)
         })
         .await
     }
 
     async fn all_modules(&self) -> Result<Vec<Module>, Error> {
-        self.read("reading the modules", |tx| tx.prepare_cached(ALL)?.query_map([], module_of_row)?.collect()).await
+        self.read_unhurried("reading the modules", |tx| tx.prepare_cached(ALL)?.query_map([], module_of_row)?.collect())
+            .await
     }
 
     async fn list_modules(&self, filter: &ModuleFilter, page: PageRequest) -> Result<Page<Module>, Error> {
@@ -86,21 +88,24 @@ impl Modules for SqliteStore {
         self.read("listing modules", move |tx| list(tx, &filter, page)).await
     }
 
-    async fn delete_module(&self, id: ModuleId) -> Result<Option<DeletedModule>, Error> {
-        // A million executions take seconds, so they go in many transactions. Who dies in
-        // between leaves a module with a shorter history, to be deleted again.
+    async fn delete_executions_of(&self, id: ModuleId) -> Result<(), Error> {
         loop {
             let delete = move |tx: &Transaction<'_>| {
                 tx.prepare_cached(DELETE_EXECUTIONS)?.execute(params![Id(id), Count(EXECUTIONS_DELETED_MAX as u64)])
             };
             if self.write("deleting executions", Durability::ProcessDeath, delete).await? < EXECUTIONS_DELETED_MAX {
-                break;
+                return Ok(());
             }
         }
+    }
+
+    async fn delete_module(&self, id: ModuleId, entry: &AuditEntry) -> Result<Option<DeletedModule>, Error> {
+        let entry = entry.clone();
         self.write("deleting a module", Durability::PowerLoss, move |tx| {
             let deleted = tx.prepare_cached(DELETE)?.query_row([Id(id)], |row| row.get::<_, [u8; 32]>(0)).optional()?;
             let Some(sha256) = deleted else { return Ok(None) };
             let digest_in_use = tx.prepare_cached(DIGEST_IN_USE)?.query_row([sha256], |row| row.get(0))?;
+            audit::append(tx, &entry)?;
             Ok(Some(DeletedModule { digest: Digest::from_bytes(sha256), digest_in_use }))
         })
         .await
@@ -111,29 +116,35 @@ impl Modules for SqliteStore {
         id: ModuleId,
         permissions: &[Permission],
         warnings: &[String],
+        entry: &AuditEntry,
     ) -> Result<bool, Error> {
-        let (permissions, warnings) = (permissions.to_vec(), warnings.to_vec());
+        let (permissions, warnings, entry) = (permissions.to_vec(), warnings.to_vec(), entry.clone());
         self.write("replacing permissions", Durability::PowerLoss, move |tx| {
             if tx.prepare_cached(UPDATE_WARNINGS)?.execute(params![Id(id), Json(&warnings)])? == 0 {
                 return Ok(false);
             }
             tx.prepare_cached(DELETE_PERMISSIONS)?.execute([Id(id)])?;
             insert_permissions(tx, id, &permissions)?;
+            audit::append(tx, &entry)?;
             Ok(true)
         })
         .await
     }
 
-    async fn replace_limits(&self, id: ModuleId, limits: &Limits) -> Result<bool, Error> {
-        let limits = *limits;
+    async fn replace_limits(&self, id: ModuleId, limits: &Limits, entry: &AuditEntry) -> Result<bool, Error> {
+        let (limits, entry) = (*limits, entry.clone());
         self.write("replacing limits", Durability::PowerLoss, move |tx| {
-            Ok(tx.prepare_cached(UPDATE_LIMITS)?.execute(params![Id(id), Json(&limits)])? > 0)
+            if tx.prepare_cached(UPDATE_LIMITS)?.execute(params![Id(id), Json(&limits)])? == 0 {
+                return Ok(false);
+            }
+            audit::append(tx, &entry)?;
+            Ok(true)
         })
         .await
     }
 
     async fn digest_in_use(&self, digest: Digest) -> Result<bool, Error> {
-        self.read("looking for a digest", move |tx| {
+        self.read_unhurried("looking for a digest", move |tx| {
             tx.prepare_cached(DIGEST_IN_USE)?.query_row([digest.as_bytes()], |row| row.get(0))
         })
         .await

@@ -106,7 +106,10 @@ fn unavailable(context: &'static str, source: impl std::error::Error + Send + Sy
 }
 
 fn classify(context: &'static str, error: rusqlite::Error) -> Error {
-    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, OperationInterrupted};
+    if error.sqlite_error_code() == Some(OperationInterrupted) {
+        return Error::TooSlow { context };
+    }
     let corrupt = match &error {
         rusqlite::Error::FromSqlConversionFailure(..)
         | rusqlite::Error::IntegralValueOutOfRange(..)

@@ -2,15 +2,18 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use rusqlite::params;
 use rusqlite::types::Value;
+use rusqlite::{OptionalExtension as _, params};
 
-use super::column::{Count, ceiling_micros};
+use super::column::{Count, Micros, ceiling_micros};
 use super::{Durability, SqliteStore};
 use crate::model::ExecutionId;
 use crate::store::{Error, Retention};
 
 const COUNT_EXECUTIONS: &str = "SELECT count(*) FROM executions";
+
+const START_AFTER: &str = "\
+    SELECT started_at FROM executions WHERE status <> 'running' ORDER BY id LIMIT 1 OFFSET ?1";
 
 /// An id begins with the time of the start.
 const DELETE_EXECUTIONS: &str = "\
@@ -23,8 +26,16 @@ const DELETE_AUDIT: &str =
 #[async_trait]
 impl Retention for SqliteStore {
     async fn count_executions(&self) -> Result<u64, Error> {
-        self.read("counting executions", |tx| {
+        self.read_unhurried("counting executions", |tx| {
             tx.prepare_cached(COUNT_EXECUTIONS)?.query_row([], |row| Ok(row.get::<_, Count>(0)?.0))
+        })
+        .await
+    }
+
+    async fn start_after_oldest(&self, count: u64) -> Result<Option<Timestamp>, Error> {
+        self.read_unhurried("looking for the oldest execution that stays", move |tx| {
+            let found = tx.prepare_cached(START_AFTER)?.query_row([Count(count)], |row| row.get::<_, Micros>(0));
+            Ok(found.optional()?.map(|micros| micros.0))
         })
         .await
     }
@@ -58,5 +69,5 @@ impl SqliteStore {
 
 #[cfg(test)]
 pub(super) fn statements() -> Vec<String> {
-    [COUNT_EXECUTIONS, DELETE_EXECUTIONS, DELETE_AUDIT].map(str::to_owned).to_vec()
+    [COUNT_EXECUTIONS, START_AFTER, DELETE_EXECUTIONS, DELETE_AUDIT].map(str::to_owned).to_vec()
 }
