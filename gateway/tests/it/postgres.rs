@@ -315,7 +315,7 @@ async fn a_database_that_hangs_holds_up_lists_for_a_time_and_calls_for_none() {
         ids.push(answer["execution_id"].as_str().unwrap().to_owned());
     }
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
-    gateway.get(MODULES).await.expect_problem(500, "internal");
+    gateway.get(MODULES).await.expect_problem(503, "overloaded");
     assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
     lock.rollback().await.unwrap();
     gateway.get(MODULES).await.expect_status(200);

@@ -264,6 +264,7 @@ impl Failure {
         let passing = self.state().is_none_or(is_passing);
         match self {
             Self::Corrupt(source) => Error::Corrupt { what: "row", source },
+            failure if failure.state().is_some_and(|state| TIMED_OUT.contains(state)) => Error::TooSlow { context },
             failure if passing => Error::Unavailable { context, source: failure.told() },
             failure => Error::Rejected { context, source: failure.told() },
         }
@@ -282,6 +283,9 @@ impl Failure {
         }
     }
 }
+
+/// `statement_timeout` and `lock_timeout`: the server answers, and has more to do than time for it.
+const TIMED_OUT: [SqlState; 2] = [SqlState::QUERY_CANCELED, SqlState::LOCK_NOT_AVAILABLE];
 
 /// Whether the same may work later: the server's state is at fault, and not what was asked.
 fn is_passing(state: &SqlState) -> bool {
