@@ -144,7 +144,7 @@ fn hostile_steps(step: &mut Step, gateway: &Gateway, paint: Paint) -> Result<()>
         Attack {
             module: "spin",
             input: Value::Null,
-            limits: json!({"timeout_ms": 200}),
+            limits: json!({"timeout_ms": 20}),
             // A fast machine uses up the default fuel before the time.
             codes: &["timed-out", "fuel-exhausted"],
         },
