@@ -75,7 +75,7 @@ pub(super) async fn to_the_end<T: Send + 'static>(
 
 refusals! {
     /// Of a list.
-    Refusals = [UnknownField, Unauthenticated, Forbidden, RateLimited];
+    Refusals = [UnknownField, Unauthenticated, Forbidden, RateLimited, Overloaded];
 }
 
 /// List the audit

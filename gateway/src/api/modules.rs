@@ -214,7 +214,14 @@ pub(super) async fn download(
         Body::empty()
     } else {
         let turn = services.transfers.download(caller.id()).await?;
-        let component = services.registry.download(module).await.map_err(refused)?;
+        let component = match services.registry.download(module).await {
+            Ok(component) => component,
+            Err(error) => {
+                // It may have been deleted since it was found.
+                resolve(&services, &caller, &ModuleRef::Id(module.id))?;
+                return Err(refused(error));
+            }
+        };
         // Read whole and verified by now; what goes wrong from here on breaks the body off.
         let timeout = Duration::from_millis(services.config.server.body_timeout_ms);
         Body::from_stream(turn.until_sent(component.chunks(), timeout))

@@ -27,9 +27,11 @@ pub(super) struct Service {
 #[derive(Default)]
 struct Pending {
     /// No more than there are components, by three kinds.
-    tallies: Mutex<HashMap<(SecurityAlert, Digest), Tally>>,
+    tallies: Mutex<Tallies>,
     arrived: Notify,
 }
+
+type Tallies = HashMap<(SecurityAlert, Digest), Tally>;
 
 struct Tally {
     first_at: Timestamp,
@@ -65,14 +67,15 @@ impl Service {
     }
 
     async fn write(&self) {
-        let entries: Arc<[AuditEntry]> = self.pending.take().into();
-        if entries.is_empty() {
+        let tallies = self.pending.take();
+        if tallies.is_empty() {
             return;
         }
-        if let Err(error) = self.store.append_audit(Arc::clone(&entries)).await {
-            // Each of them was logged where it was raised.
+        if let Err(error) = self.store.append_audit(tallies.iter().map(row).collect()).await {
+            // Each of them was logged where it was raised. At the stop these words are the last of it.
             let error: &(dyn std::error::Error + 'static) = &error;
-            tracing::error!(rows = entries.len(), error, "security alerts are missing in the audit");
+            tracing::error!(rows = tallies.len(), error, "security alerts are not in the audit yet");
+            self.pending.put_back(tallies);
         }
     }
 }
@@ -86,14 +89,46 @@ impl Pending {
         self.arrived.notify_one();
     }
 
-    fn take(&self) -> Vec<AuditEntry> {
-        let tallies = std::mem::take(&mut *self.tallies.lock().unwrap_or_else(PoisonError::into_inner));
-        let entry = |((alert, digest), tally): ((SecurityAlert, Digest), Tally)| {
-            AuditEntry::by_gateway(tally.first_at, action::SECURITY_ALERT, digest.to_string())
-                .refused()
-                .with("kind", alert.as_str())
-                .with("count", tally.count)
-        };
-        tallies.into_iter().map(entry).collect()
+    fn take(&self) -> Tallies {
+        std::mem::take(&mut *self.tallies.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What could not be written is written with what has come since.
+    fn put_back(&self, taken: Tallies) {
+        let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        for (about, tally) in taken {
+            let later = tallies.entry(about).or_insert(Tally { count: 0, ..tally });
+            later.first_at = tally.first_at;
+            later.count = later.count.saturating_add(tally.count);
+        }
+        drop(tallies);
+        self.arrived.notify_one();
+    }
+}
+
+fn row(((alert, digest), tally): (&(SecurityAlert, Digest), &Tally)) -> AuditEntry {
+    AuditEntry::by_gateway(tally.first_at, action::SECURITY_ALERT, digest.to_string())
+        .refused()
+        .with("kind", alert.as_str())
+        .with("count", tally.count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alerts_that_could_not_be_written_are_written_with_later_ones() {
+        let (pending, about) = (Pending::default(), (SecurityAlert::Integrity, Digest::of(b"a")));
+        let at = |second| Timestamp::from_second(second).unwrap();
+        pending.add(about, at(1));
+        pending.add(about, at(2));
+        let taken = pending.take();
+        pending.add(about, at(3));
+        pending.put_back(taken);
+        let all = pending.take();
+        let row = row(all.iter().next().unwrap());
+        assert_eq!((all.len(), row.at, &row.detail["count"]), (1, at(1), &serde_json::json!(3)));
+        assert!(pending.take().is_empty());
     }
 }

@@ -116,8 +116,10 @@ impl Follower {
         if *known == Some(number) {
             return Ok(());
         }
+        // First, and for themselves: a key that was revoked does not stay because modules can't be read.
+        let keys = self.keys.refresh(self.store.all_keys()).await;
         self.registry.reload().await?;
-        self.keys.refresh(self.store.all_keys()).await?;
+        keys?;
         *known = Some(number);
         Ok(())
     }

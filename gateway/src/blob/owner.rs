@@ -70,7 +70,10 @@ impl Blobs {
         if refused.kind() == ErrorKind::ConditionNotMatch || self.owner().await?.is_some() {
             return Ok(());
         }
-        // Some services know no conditions.
+        // Some services know no conditions, and say so. Another failure may be one while somebody else writes.
+        if refused.is_temporary() || !matches!(refused.kind(), ErrorKind::Unsupported | ErrorKind::Unexpected) {
+            return Err(unavailable(CONTEXT, refused));
+        }
         self.operator.write(NAME, ours.to_vec()).await.map_err(|error| unavailable(CONTEXT, error))?;
         Ok(())
     }

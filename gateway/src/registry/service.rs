@@ -133,15 +133,28 @@ impl Registry {
     /// Takes what the store has now: another gateway may have changed it. Requests are
     /// resolved in what was before, until all of it is there. Cancelled, it did nothing.
     pub async fn reload(self: &Arc<Self>) -> Result<(), Error> {
-        // Nothing of ours is stored and not in the snapshot, or the other way round, meanwhile.
-        let _row_and_snapshot = self.rows.lock().await;
-        let modules = self.parts.store.all_modules().await?;
+        let gone = {
+            // Nothing of ours is stored and not in the snapshot, or the other way round, meanwhile.
+            let _row_and_snapshot = self.rows.lock().await;
+            let modules = self.parts.store.all_modules().await?;
+            let registry = Arc::clone(self);
+            blocking(move || Ok(registry.swap(modules))).await?
+        };
+        // Forgetting code waits for whoever loads it, which may take minutes; changes must not.
         let registry = Arc::clone(self);
-        let gone = blocking(move || Ok(registry.swap(modules))).await?;
-        for digest in gone {
-            self.parts.compiler.forget(digest).await;
-        }
+        self.parts.changes.spawn(async move { registry.forget(gone).await }.in_current_span());
         Ok(())
+    }
+
+    /// Drops the code of digests that no version has.
+    async fn forget(&self, gone: HashSet<Digest>) {
+        for digest in gone {
+            // An upload of the same bytes may be under way, and has compiled them.
+            let _here = self.digests.lock(digest).await;
+            if !digests(&self.snapshot()).contains(&digest) {
+                self.parts.compiler.forget(digest).await;
+            }
+        }
     }
 
     /// Makes these modules the snapshot, and tells which digests nobody has any more.

@@ -78,6 +78,8 @@ async fn stored(registry: &Registry, wanted: &HashSet<Digest>) -> Option<HashSet
     let listed = async {
         // First, since it is all that the store's other gateways have to know of a bucket that is empty.
         let owner = registry.parts.blobs.claim(registry.parts.store.id().await?).await?;
+        // Also where nothing may be listed: deletions ask for it.
+        registry.bucket.note(owner);
         Ok::<_, Error>((owner, registry.parts.blobs.list().await?))
     };
     let (owner, stored): (_, HashSet<Digest>) = match listed.await {
@@ -87,7 +89,6 @@ async fn stored(registry: &Registry, wanted: &HashSet<Digest>) -> Option<HashSet
             return None;
         }
     };
-    registry.bucket.note(owner);
     if owner == Owner::Another {
         return None;
     }

@@ -414,9 +414,9 @@ async fn what_waits_for_a_lock_is_given_up_in_time_and_leaves_nothing_behind() {
     let every = ModuleFilter::default();
     let row = contract::row();
     let (inserted, listed) = tokio::join!(store.insert_module(&module, &row), store.list_modules(&every, FIRST));
-    assert!(matches!(inserted, Err(Error::Unavailable { .. })), "{inserted:?}");
-    assert!(matches!(listed, Err(Error::Unavailable { .. })), "{listed:?}");
-    assert!(started.elapsed() < std::time::Duration::from_secs(8));
+    assert!(matches!(inserted, Err(Error::TooSlow { .. })), "{inserted:?}");
+    assert!(matches!(listed, Err(Error::TooSlow { .. })), "{listed:?}");
+    assert!(started.elapsed() < std::time::Duration::from_secs(40));
     // Who has the lock doesn't keep it from telling that it answers.
     store.ping().await.unwrap();
     lock.rollback().await.unwrap();
