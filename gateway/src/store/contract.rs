@@ -56,6 +56,10 @@ macro_rules! contract_tests {
             ) {
                 contract_tests!(@run $open, executions_come_back(modules, records));
             }
+            #[test]
+            fn p36_execution_log_filtering(modules in contract::any_modules(), records in contract::any_records()) {
+                contract_tests!(@run $open, p36_execution_log_filtering(modules, records));
+            }
         }
         contract_tests!(@sentences $open,
             a_version_is_stored_once
@@ -98,6 +102,7 @@ pub(crate) use super::contract_audit::{
     executions_go_ahead_of_their_module, row, the_id_of_a_store_stays, what_is_gone_is_not_changed,
 };
 pub(crate) use super::contract_keys::{audit_entry, key};
+pub(crate) use super::contract_logs::{logs_are_narrowed_by_level_and_module, p36_execution_log_filtering};
 
 pub(super) const FIRST: PageRequest = PageRequest { page: 1, limit: 200 };
 
@@ -302,7 +307,7 @@ pub(super) async fn record_all(store: &dyn Store, records: &[ExecutionRecord]) {
 }
 
 /// The records with the modules that their indexes pick.
-fn belonging_to(modules: &[Module], records: Vec<(ExecutionRecord, Index)>) -> Vec<ExecutionRecord> {
+pub(super) fn belonging_to(modules: &[Module], records: Vec<(ExecutionRecord, Index)>) -> Vec<ExecutionRecord> {
     let belong = |(record, index): (ExecutionRecord, Index)| {
         let Module { id, name, version, .. } = index.get(modules).clone();
         ExecutionRecord { module_id: id, module: name, version, ..record }
@@ -536,31 +541,6 @@ pub(crate) async fn what_ran_when_the_process_ended_has_failed(store: &dyn Store
             assert_eq!(found, record);
         }
     }
-}
-
-pub(crate) async fn logs_are_narrowed_by_level_and_module(store: &dyn Store) {
-    let module = module("a", "1.0.0");
-    insert_all(store, std::slice::from_ref(&module)).await;
-    let levels = [Level::Debug, Level::Info, Level::Warn, Level::Error];
-    let lines: Vec<_> = levels.iter().map(|level| line(*level, level.as_str())).collect();
-    let run = ExecutionRecord { lines: lines.clone(), ..record(&module, Status::Completed) };
-    let silent = record(&module, Status::Completed);
-    record_all(store, &[run.clone(), silent.clone()]).await;
-    for (from, level) in levels.into_iter().enumerate() {
-        let page = store.execution_logs(run.execution_id, Some(module.id), level, FIRST).await.unwrap().unwrap();
-        assert_eq!(page.items[0].lines, lines[from..]);
-    }
-    let page = store.execution_logs(silent.execution_id, None, Level::Debug, FIRST).await.unwrap().unwrap();
-    assert_eq!((page.items, page.total), (vec![silent], 1));
-    let page = store.execution_logs(run.execution_id, Some(ModuleId::generate()), Level::Debug, FIRST).await.unwrap();
-    assert_eq!(page, Some(Page { items: Vec::new(), total: 0 }));
-    let second = PageRequest { page: 2, limit: 1 };
-    let page = store.execution_logs(run.execution_id, None, Level::Debug, second).await.unwrap();
-    assert_eq!(page, Some(Page { items: Vec::new(), total: 1 }));
-    assert_eq!(
-        store.execution_logs(ExecutionId::starting(Timestamp::UNIX_EPOCH), None, Level::Debug, FIRST).await.unwrap(),
-        None
-    );
 }
 
 pub(crate) async fn executions_are_narrowed_to_what_is_visible(store: &dyn Store) {

@@ -22,6 +22,8 @@ pub(crate) mod contract;
 mod contract_audit;
 #[cfg(test)]
 mod contract_keys;
+#[cfg(test)]
+mod contract_logs;
 mod version_key;
 
 pub use audit::{Audit, AuditFilter};

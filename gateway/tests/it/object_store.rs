@@ -355,6 +355,21 @@ fn p20_module_hash_calculation_in_a_bucket() {
 }
 
 #[test]
+fn p21_module_storage_in_a_bucket() {
+    with_a_bucket(async |s3, blobs, bytes, _| {
+        let component = Spool::of(&bytes).unwrap();
+        let digest = component.digest();
+        // Twice is once.
+        for _ in 0..2 {
+            blobs.put(&component).await.unwrap();
+            assert!(s3.digests().contains(&digest.to_string()) && blobs.list().await.unwrap().contains(&digest));
+            assert!(*blobs.get(digest).await.unwrap().map().unwrap() == bytes);
+        }
+        assert_eq!(s3.digests().iter().filter(|stored| **stored == digest.to_string()).count(), 1);
+    });
+}
+
+#[test]
 fn p52_hash_verification_on_load_from_a_bucket() {
     with_a_bucket(async |s3, blobs, bytes, place| {
         let component = Spool::of(&bytes).unwrap();
