@@ -9,8 +9,9 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::PostgresStore;
-use super::column::{ceiling_micros, count, count_of, json, json_of, micros, storable, word};
+use super::column::{ceiling_micros, json, json_of, micros, storable, word};
 use super::connect::{Failure, Lane};
+use super::page::{self, Statements};
 use crate::model::{AuditEntry, AuditId};
 use crate::store::{Audit, AuditFilter, Error, Page, PageRequest};
 
@@ -92,16 +93,9 @@ async fn list(
     page: PageRequest,
 ) -> Result<Page<AuditEntry>, Failure> {
     let (condition, values) = condition(filter);
-    let mut values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect();
-    let total = count(&tx.query_one(&format!("{COUNT}{condition}"), &values).await?, 0)?;
-    if page.offset() >= total {
-        return Ok(Page { items: Vec::new(), total });
-    }
-    let sql = list_sql(&condition, values.len());
-    let (limit, offset) = (i64::from(page.limit), count_of(page.offset()));
-    values.extend([&limit as &(dyn ToSql + Sync), &offset]);
-    let items = tx.query(&sql, &values).await?.iter().map(entry).collect::<Result<_, _>>()?;
-    Ok(Page { items, total })
+    let list = list_sql(&condition, values.len());
+    let statements = Statements { count: format!("{COUNT}{condition}"), list };
+    page::page(tx, &statements, &values, page, entry).await
 }
 
 fn entry(row: &Row) -> Result<AuditEntry, Failure> {

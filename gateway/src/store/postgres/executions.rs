@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::PostgresStore;
 use super::column::{count, count_of, count_or_none, json_of, json_or_none, micros, storable, word};
 use super::connect::{Failure, Lane};
+use super::page::{self, Statements};
 use crate::model::{ExecutionError, ExecutionId, ExecutionRecord, Level, LogLine, ModuleId, Status};
 use crate::store::{Error, ExecutionFilter, Executions, Page, PageRequest};
 
@@ -247,17 +248,9 @@ async fn list(
     page: PageRequest,
 ) -> Result<Page<ExecutionRecord>, Failure> {
     let (condition, values) = condition(filter);
-    let mut values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect();
-    let total = count(&tx.query_one(&format!("{COUNT}{condition}"), &values).await?, 0)?;
-    if page.offset() >= total {
-        // The database would walk over all rows to find that out.
-        return Ok(Page { items: Vec::new(), total });
-    }
-    let sql = list_sql(&condition, values.len());
-    let (limit, offset) = (i64::from(page.limit), count_of(page.offset()));
-    values.extend([&limit as &(dyn ToSql + Sync), &offset]);
-    let items = tx.query(&sql, &values).await?.iter().map(record_of_row).collect::<Result<_, _>>()?;
-    Ok(Page { items, total })
+    let list = list_sql(&condition, values.len());
+    let statements = Statements { count: format!("{COUNT}{condition}"), list };
+    page::page(tx, &statements, &values, page, record_of_row).await
 }
 
 fn record_of_row(row: &Row) -> Result<ExecutionRecord, Failure> {

@@ -10,6 +10,7 @@ mod executions;
 mod keys;
 mod migrate;
 mod modules;
+mod page;
 mod retention;
 mod sharing;
 mod tls;

@@ -7,6 +7,7 @@ use tokio_postgres::types::ToSql;
 
 use super::column::{count, count_of, hash, json, json_of, json_or_none, micros, word};
 use super::connect::{Failure, Lane};
+use super::page::{self, Statements};
 use super::{PostgresStore, audit};
 use crate::model::{AuditEntry, Digest, Limits, Module, ModuleId, Permission};
 use crate::store::version_key::version_key;
@@ -231,16 +232,9 @@ async fn list(
         return Ok(Page { items: Vec::new(), total: 0 });
     }
     let (condition, values) = condition(filter);
-    let mut values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect();
-    let total = count(&tx.query_one(&format!("{COUNT}{condition}"), &values).await?, 0)?;
-    if page.offset() >= total {
-        return Ok(Page { items: Vec::new(), total });
-    }
-    let sql = list_sql(&condition, values.len());
-    let (limit, offset) = (i64::from(page.limit), count_of(page.offset()));
-    values.extend([&limit as &(dyn ToSql + Sync), &offset]);
-    let items = tx.query(&sql, &values).await?.iter().map(module_of_row).collect::<Result<_, _>>()?;
-    Ok(Page { items, total })
+    let list = list_sql(&condition, values.len());
+    let statements = Statements { count: format!("{COUNT}{condition}"), list };
+    page::page(tx, &statements, &values, page, module_of_row).await
 }
 
 fn module_of_row(row: &Row) -> Result<Module, Failure> {
