@@ -12,6 +12,7 @@ pub mod config;
 pub mod telemetry;
 
 pub mod blob;
+pub mod egress;
 pub mod store;
 
 pub mod registry;

@@ -5,6 +5,7 @@
 //! acted on; all mistakes of all sources were reported together.
 
 mod blobs;
+mod egress;
 mod error;
 mod limits;
 mod postgres;
@@ -22,6 +23,7 @@ mod telemetry;
 mod tests;
 
 pub use blobs::{Blobs, Credentials, S3};
+pub use egress::Egress;
 pub use error::{Error, Mistake};
 pub use limits::Limits;
 pub use postgres::{Postgres, Tls, TlsMode};
@@ -58,6 +60,8 @@ pub struct Config {
     pub runtime: Runtime,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[egress]`.
+    pub egress: Egress,
     /// `[rate_limits]`.
     pub rate_limits: RateLimits,
     /// `[signatures]`.
@@ -87,6 +91,7 @@ impl Config {
             blobs: reader.section("blobs", |section| Blobs::read(section, &data_dir)),
             runtime: reader.section("runtime", Runtime::read),
             limits: reader.section("limits", Limits::read),
+            egress: reader.section("egress", Egress::read),
             rate_limits: reader.section("rate_limits", RateLimits::read),
             signatures: reader.section("signatures", Signatures::read),
             telemetry: reader.section("telemetry", Telemetry::read),
@@ -109,6 +114,7 @@ impl Config {
         self.blobs.print(&mut printer, &self.data_dir);
         self.runtime.print(&mut printer);
         self.limits.print(&mut printer);
+        self.egress.print(&mut printer);
         self.rate_limits.print(&mut printer);
         self.signatures.print(&mut printer);
         self.telemetry.print(&mut printer);
@@ -125,6 +131,7 @@ impl Config {
             blobs: Blobs::default_in(&data_dir),
             runtime: Runtime { instances: 100, ..Runtime::default() },
             limits: Limits::default(),
+            egress: Egress::default(),
             rate_limits: RateLimits::default(),
             signatures: Signatures::default(),
             telemetry: Telemetry::default(),

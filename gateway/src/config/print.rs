@@ -38,6 +38,12 @@ impl Printer {
         self.line(format_args!("{key} = {}", toml::Value::from(text)));
     }
 
+    /// A list of strings.
+    pub(super) fn strings(&mut self, key: &str, texts: impl Iterator<Item = impl Display>) {
+        let list = texts.map(|text| toml::Value::from(text.to_string())).collect::<Vec<_>>();
+        self.line(format_args!("{key} = {}", toml::Value::from(list)));
+    }
+
     /// A key that is not set.
     pub(super) fn unset(&mut self, key: &str) {
         self.line(format_args!("# {key} is not set"));

@@ -27,6 +27,8 @@ pub(super) enum Value {
     Table(Vec<(String, Value)>),
     /// A list of tables of the file, such as `[[signatures.keys]]`: the entries of each.
     Tables(Vec<Table>),
+    /// A list of strings of the file.
+    Strings(Vec<String>),
     /// Something that no key takes, with the name of its type.
     Other(&'static str),
 }
@@ -41,6 +43,7 @@ impl Value {
             Self::Untyped(text) => quoted(text),
             Self::Table(_) => "a table".to_owned(),
             Self::Tables(_) => "a list of tables".to_owned(),
+            Self::Strings(_) => "a list of strings".to_owned(),
             Self::Other(name) => format!("a value of type {name}"),
         }
     }
@@ -49,9 +52,13 @@ impl Value {
         let number = match self {
             Self::Integer(number) => Some(*number),
             Self::Untyped(text) => text.parse().ok(),
-            Self::Float(_) | Self::Boolean(_) | Self::String(_) | Self::Table(_) | Self::Tables(_) | Self::Other(_) => {
-                None
-            }
+            Self::Float(_)
+            | Self::Boolean(_)
+            | Self::String(_)
+            | Self::Table(_)
+            | Self::Tables(_)
+            | Self::Strings(_)
+            | Self::Other(_) => None,
         };
         let number = number.ok_or_else(|| format!("expected a whole number, found {}", self.found()))?;
         u64::try_from(number)
@@ -68,6 +75,7 @@ impl Value {
             | Self::Boolean(_)
             | Self::Table(_)
             | Self::Tables(_)
+            | Self::Strings(_)
             | Self::Other(_) => Err(format!("expected a string, found {}", self.found())),
         }
     }
@@ -82,6 +90,7 @@ impl Value {
             | Self::Boolean(_)
             | Self::String(_)
             | Self::Tables(_)
+            | Self::Strings(_)
             | Self::Other(_) => None,
         }
     }
@@ -96,6 +105,7 @@ impl Value {
             | Self::Untyped(_)
             | Self::Table(_)
             | Self::Tables(_)
+            | Self::Strings(_)
             | Self::Other(_) => Err(format!("expected true or false, found {}", self.found())),
         }
     }
@@ -106,7 +116,12 @@ impl Value {
             Self::Integer(number) => Some(*number as f64),
             Self::Float(number) => Some(*number),
             Self::Untyped(text) => text.parse().ok(),
-            Self::Boolean(_) | Self::String(_) | Self::Table(_) | Self::Tables(_) | Self::Other(_) => None,
+            Self::Boolean(_)
+            | Self::String(_)
+            | Self::Table(_)
+            | Self::Tables(_)
+            | Self::Strings(_)
+            | Self::Other(_) => None,
         };
         let number = number.ok_or_else(|| format!("expected a number, found {}", self.found()))?;
         // Adding a zero makes a positive one of `-0.0`.
@@ -208,6 +223,26 @@ impl Section<'_> {
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> T {
         self.take(key, default, |value| parse(value.text()?).map_err(|error| error.to_string()))
+    }
+
+    /// A list of strings that each mean something; a variable has them with commas between.
+    pub(super) fn list<T: Clone, E: Display>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Vec<T> {
+        self.take(key, Vec::new(), |value| {
+            let parsed = |text: &str| parse(text).map_err(|error| error.to_string());
+            match value {
+                Value::Strings(list) => list.iter().map(|text| parsed(text)).collect(),
+                // An empty list is one of anything.
+                Value::Tables(list) if list.is_empty() => Ok(Vec::new()),
+                Value::Untyped(text) => {
+                    text.split(',').map(str::trim).filter(|text| !text.is_empty()).map(parsed).collect()
+                }
+                other => Err(format!("expected a list of strings, found {}", other.found())),
+            }
+        })
     }
 
     /// Whether any source gives the key, with a good value or not. To be asked before it is taken.

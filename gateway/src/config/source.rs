@@ -16,11 +16,12 @@ use super::reader::{Entry, Reader, Table, Value, closest, path};
 /// What is read where no file was named, if it is there.
 pub(super) const DEFAULT_FILE: &str = "sluice.toml";
 
-const SECTIONS: [&str; 8] = ["server", "store", "blobs", "runtime", "limits", "signatures", "rate_limits", "telemetry"];
+const SECTIONS: [&str; 9] =
+    ["server", "store", "blobs", "runtime", "limits", "egress", "signatures", "rate_limits", "telemetry"];
 
 /// Sections of the contract that come with later versions. Taking them
 /// silently would make an operator believe that, say, the way out is bounded.
-const LATER_SECTIONS: [&str; 4] = ["egress", "databases", "secrets", "jobs"];
+const LATER_SECTIONS: [&str; 3] = ["databases", "secrets", "jobs"];
 
 const VARIABLE_PREFIX: &str = "SLUICE__";
 
@@ -164,11 +165,23 @@ fn tables(list: &[Spanned<DeValue<'_>>], name: &str, at: &impl Fn(usize) -> Orig
     list.iter().map(table).collect()
 }
 
+/// The strings of a list; nothing where anything in it is none.
+fn strings(list: &[Spanned<DeValue<'_>>]) -> Option<Vec<String>> {
+    let string = |value: &Spanned<DeValue<'_>>| match value.get_ref() {
+        DeValue::String(text) => Some(text.to_string()),
+        _ => None,
+    };
+    list.iter().map(string).collect()
+}
+
 /// `below` is the section of what is in the value.
 fn convert(value: &Spanned<DeValue<'_>>, below: &str, at: &impl Fn(usize) -> Origin) -> Value {
     match value.get_ref() {
         DeValue::Boolean(value) => Value::Boolean(*value),
-        DeValue::Array(list) => tables(list, below, at).map_or(Value::Other("array"), Value::Tables),
+        DeValue::Array(list) => tables(list, below, at)
+            .map(Value::Tables)
+            .or_else(|| strings(list).map(Value::Strings))
+            .unwrap_or(Value::Other("array")),
         // What is over 128 bits is over every range too.
         DeValue::Integer(number) => {
             Value::Integer(i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX))

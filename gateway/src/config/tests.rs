@@ -104,7 +104,7 @@ fn a_file_without_end_is_refused_and_not_read_to_the_end() {
 
 #[test]
 fn sections_of_later_versions_are_refused_and_not_ignored() {
-    for file in ["[[databases]]", "[egress]", "[secrets]", "[jobs]"] {
+    for file in ["[[databases]]", "[secrets]", "[jobs]"] {
         let lines = report(file, &[]);
         assert!(lines[0].contains("does not have the section"), "{lines:?}");
         assert_eq!(lines.len(), 1, "{lines:?}");
@@ -259,7 +259,9 @@ const WRONG: &[Wrong] = &[
     Wrong::File("rate_limits", "key = 100", "[rate_limits] key"),
     Wrong::File("rate_limits", "address = {requests = 1}", "[rate_limits] address"),
     Wrong::Variable("SLUICE__RATE_LIMITS__ADRESS", "{}", "[rate_limits] adress"),
-    Wrong::File("egress", "timeout_ms = 3", "[egress]"),
+    Wrong::File("egress", "timeout_ms = 0", "[egress] timeout_ms"),
+    Wrong::File("egress", "allow_private = [\"10.0.0.0/33\"]", "[egress] allow_private"),
+    Wrong::File("egress", "allow_private = [1]", "[egress] allow_private"),
     Wrong::File("limit", "fuel = 3", "[limit]"),
     Wrong::Variable("SLUICE__SERVER__HEAD_TIMEOUT_MS", "", "[server] head_timeout_ms"),
     Wrong::Variable("SLUICE__RUNTIME__CACHE_MODULES", "0", "[runtime] cache_modules"),

@@ -1,0 +1,57 @@
+//! `[egress]`: how steps reach other servers.
+
+use ipnet::IpNet;
+
+use super::print::Printer;
+use super::reader::Section;
+
+/// `[egress]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Egress {
+    /// Networks that steps may reach although they are not everybody's.
+    pub allow_private: Vec<IpNet>,
+    /// Of one answer's body.
+    pub response_bytes: u64,
+    /// Exchanges with one host at once, of all executions together; connections that are kept, too.
+    pub connections_per_host: usize,
+    /// How long one exchange may take; never longer than the execution has left.
+    pub timeout_ms: u64,
+}
+
+impl Default for Egress {
+    fn default() -> Self {
+        Self {
+            allow_private: Vec::new(),
+            // A guest has 64 MiB by default, and this arrives in it as a copy.
+            response_bytes: 10 * 1024 * 1024,
+            // Servers and balancers take hundreds from one client.
+            connections_per_host: 100,
+            timeout_ms: 30_000,
+        }
+    }
+}
+
+impl Egress {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        let default = Self::default();
+        Self {
+            allow_private: section.list("allow_private", |text| {
+                // A lone address is a network of one.
+                let network =
+                    text.parse().or_else(|error| text.parse::<std::net::IpAddr>().map(Into::into).map_err(|_| error));
+                network.map_err(|_| "expected networks such as \"10.1.0.0/16\"")
+            }),
+            response_bytes: section.integer("response_bytes", default.response_bytes, 1..=1024 * 1024 * 1024),
+            connections_per_host: section.integer("connections_per_host", default.connections_per_host, 1..=10_000),
+            timeout_ms: section.integer("timeout_ms", default.timeout_ms, 1..=3_600_000),
+        }
+    }
+
+    pub(super) fn print(&self, printer: &mut Printer) {
+        printer.section("egress");
+        printer.strings("allow_private", self.allow_private.iter());
+        printer.number("response_bytes", self.response_bytes);
+        printer.number("connections_per_host", self.connections_per_host);
+        printer.number("timeout_ms", self.timeout_ms);
+    }
+}

@@ -1,0 +1,17 @@
+//! The one way out over HTTP.
+//!
+//! Owns what a URL is, which addresses are connected to, the pool of connections, and the operator's
+//! secrets. Does not know executions or permissions. Invariant: nothing is connected to that [`Filter`]
+//! does not allow.
+
+mod address;
+mod client;
+mod hosts;
+mod resolver;
+pub mod secrets;
+mod target;
+
+pub use address::Filter;
+pub use client::{Egress, Error, OpenError, Request, Response};
+pub use secrets::Secrets;
+pub use target::{Error as BadTarget, Target};

@@ -1,0 +1,85 @@
+//! Names to addresses that may be connected to.
+//!
+//! Owns the look-up. Invariant: an address that leaves here was let through by the [`Filter`], and it
+//! is the one that is connected to: nobody looks the name up a second time.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+use hyper_util::client::legacy::connect::dns::Name;
+use tower::Service;
+
+use super::Filter;
+
+/// One attempt at one name server; the exchange has its own time.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What a name server says is believed for no longer, so that a service that moved is found.
+const BELIEVED_MAX: Duration = Duration::from_mins(1);
+/// That there is no such name, for less: it may be about to be made.
+const DISBELIEVED_MAX: Duration = Duration::from_secs(5);
+
+/// Why a name has no address.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// There is none that steps may connect to.
+    #[error("no address of the host is public")]
+    Closed,
+    /// Nobody knows the name.
+    #[error("there is no such host")]
+    Unknown,
+    /// No answer, or none that helps.
+    #[error("the name can't be looked up")]
+    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Looks names up as this machine does, and drops what is closed. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Resolver {
+    names: TokioResolver,
+    filter: Arc<Filter>,
+}
+
+impl Resolver {
+    /// With this machine's name servers and its file of hosts.
+    pub(super) fn system(filter: Arc<Filter>) -> Result<Self, Error> {
+        let mut builder = TokioResolver::builder_tokio().map_err(failed)?;
+        let options = builder.options_mut();
+        options.timeout = ATTEMPT_TIMEOUT;
+        options.positive_max_ttl = Some(BELIEVED_MAX);
+        options.negative_max_ttl = Some(DISBELIEVED_MAX);
+        Ok(Self { names: builder.build().map_err(failed)?, filter })
+    }
+
+    async fn look_up(self, name: Name) -> Result<std::vec::IntoIter<SocketAddr>, Error> {
+        let found = self.names.lookup_ip(name.as_str()).await.map_err(|error| {
+            if error.is_nx_domain() || error.is_no_records_found() { Error::Unknown } else { failed(error) }
+        })?;
+        // The connector puts the port in.
+        let open: Vec<_> =
+            found.iter().filter(|address| self.filter.allows(*address)).map(|address| (address, 0).into()).collect();
+        if open.is_empty() { Err(Error::Closed) } else { Ok(open.into_iter()) }
+    }
+}
+
+fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Failed(Box::new(error))
+}
+
+impl Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        Box::pin(self.clone().look_up(name))
+    }
+}

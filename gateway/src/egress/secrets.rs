@@ -1,0 +1,127 @@
+//! `{{secret:NAME}}` in what a step sends.
+//!
+//! Owns the values, and where they are put in. Does not ask for permissions: who sends does, name by
+//! name. Invariants: a value leaves here only inside of a header or a body that is sent, and a value that
+//! was put in is never looked through for further names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+const OPEN: &[u8] = b"{{secret:";
+const CLOSE: &[u8] = b"}}";
+
+/// As long as a name in the configuration may be.
+pub const NAME_BYTES_MAX: usize = 64;
+
+/// The operator's secrets, by name. Its `Debug` shows the names only.
+#[derive(Clone, Default)]
+pub struct Secrets(BTreeMap<String, SecretString>);
+
+impl Secrets {
+    /// These.
+    #[must_use]
+    pub fn new(values: BTreeMap<String, SecretString>) -> Self {
+        Self(values)
+    }
+
+    /// Whether there is one of this name.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// The text with the values in place of their names; `None` where it has none. A name that is not
+    /// known stays as it is: who asked for [`names`] has refused it.
+    #[must_use]
+    pub fn put_in(&self, text: &[u8]) -> Option<Vec<u8>> {
+        let mut filled = Vec::new();
+        let mut done = 0;
+        for (range, name) in tokens(text) {
+            let Some(value) = self.0.get(name) else { continue };
+            filled.extend_from_slice(text.get(done..range.start).unwrap_or_default());
+            filled.extend_from_slice(value.expose_secret().as_bytes());
+            done = range.end;
+        }
+        if done == 0 {
+            return None;
+        }
+        filled.extend_from_slice(text.get(done..).unwrap_or_default());
+        Some(filled)
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// The names in a text, each once.
+#[must_use]
+pub fn names(text: &[u8]) -> BTreeSet<&str> {
+    tokens(text).map(|(_, name)| name).collect()
+}
+
+/// Whether a secret may have this name.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+/// Where names are in a text, and which.
+fn tokens(text: &[u8]) -> impl Iterator<Item = (std::ops::Range<usize>, &str)> {
+    memchr::memmem::find_iter(text, OPEN).filter_map(move |start| {
+        let rest = text.get(start + OPEN.len()..)?;
+        let rest = rest.get(..rest.len().min(NAME_BYTES_MAX + CLOSE.len()))?;
+        let length = memchr::memmem::find(rest, CLOSE)?;
+        let name = std::str::from_utf8(rest.get(..length)?).ok().filter(|name| is_name(name))?;
+        Some((start..start + OPEN.len() + length + CLOSE.len(), name))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn secrets() -> Secrets {
+        let values = [("key", "k3y"), ("tricky", "{{secret:key}}"), ("empty", "")];
+        Secrets::new(values.map(|(name, value)| (name.to_owned(), value.into())).into())
+    }
+
+    fn filled(text: &str) -> Option<String> {
+        secrets().put_in(text.as_bytes()).map(|filled| String::from_utf8(filled).unwrap())
+    }
+
+    #[test]
+    fn a_name_becomes_its_value_once() {
+        assert_eq!(filled("Bearer {{secret:key}}").as_deref(), Some("Bearer k3y"));
+        assert_eq!(filled("{{secret:key}}{{secret:key}}-{{secret:empty}}").as_deref(), Some("k3yk3y-"));
+        assert_eq!(filled("{{secret:tricky}}").as_deref(), Some("{{secret:key}}"));
+        assert_eq!(filled("{{secret:{{secret:key}}}}").as_deref(), Some("{{secret:k3y}}"));
+        for text in
+            ["", "plain", "{{secret:key}", "{{secret:}}", "{{secret:other}}", "{{ secret:key }}", "{{secret:k y}}"]
+        {
+            assert_eq!(filled(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_told_whether_they_are_known_or_not() {
+        let found = names(b"a {{secret:key}} {{secret:other}} {{secret:key}} {{secret:a b}}");
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), ["key", "other"]);
+        assert_eq!(format!("{:?}", secrets()), r#"{"empty", "key", "tricky"}"#);
+    }
+
+    proptest! {
+        #[test]
+        fn what_has_no_name_is_left_alone(text in "[{}secrt:a-c ]{0,60}") {
+            let known: BTreeSet<_> = names(text.as_bytes()).into_iter().filter(|name| secrets().has(name)).collect();
+            prop_assert_eq!(filled(&text).is_none(), known.is_empty());
+        }
+    }
+}
