@@ -12,6 +12,7 @@ pub mod config;
 pub mod telemetry;
 
 pub mod blob;
+pub mod database;
 pub mod egress;
 pub mod store;
 

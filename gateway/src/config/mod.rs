@@ -5,6 +5,7 @@
 //! acted on; all mistakes of all sources were reported together.
 
 mod blobs;
+mod databases;
 mod egress;
 mod error;
 mod limits;
@@ -14,6 +15,7 @@ mod rate_limits;
 mod reader;
 mod retention;
 mod runtime;
+mod secrets;
 mod server;
 mod signatures;
 mod source;
@@ -23,6 +25,7 @@ mod telemetry;
 mod tests;
 
 pub use blobs::{Blobs, Credentials, S3};
+pub use databases::{Database, DatabaseUrl, MySql};
 pub use egress::Egress;
 pub use error::{Error, Mistake};
 pub use limits::Limits;
@@ -30,12 +33,14 @@ pub use postgres::{Postgres, Tls, TlsMode};
 pub use rate_limits::{RateLimit, RateLimits};
 pub use retention::Retention;
 pub use runtime::Runtime;
+pub use secrets::{SECRET_NAME_BYTES_MAX, Secrets, is_secret_name};
 pub use server::Server;
 pub use signatures::{SignatureMode, Signatures, TrustedKey, Untrusted};
 pub use source::Sources;
 pub use store::Store;
 pub use telemetry::{LogFormat, Telemetry};
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The data folder unless another is given, in the working folder.
@@ -62,6 +67,10 @@ pub struct Config {
     pub limits: Limits,
     /// `[egress]`.
     pub egress: Egress,
+    /// `[databases.NAME]`, by name.
+    pub databases: BTreeMap<String, Database>,
+    /// `[secrets]`.
+    pub secrets: Secrets,
     /// `[rate_limits]`.
     pub rate_limits: RateLimits,
     /// `[signatures]`.
@@ -92,6 +101,8 @@ impl Config {
             runtime: reader.section("runtime", Runtime::read),
             limits: reader.section("limits", Limits::read),
             egress: reader.section("egress", Egress::read),
+            databases: databases::read(&mut reader, &data_dir),
+            secrets: reader.section("secrets", Secrets::read),
             rate_limits: reader.section("rate_limits", RateLimits::read),
             signatures: reader.section("signatures", Signatures::read),
             telemetry: reader.section("telemetry", Telemetry::read),
@@ -115,6 +126,8 @@ impl Config {
         self.runtime.print(&mut printer);
         self.limits.print(&mut printer);
         self.egress.print(&mut printer);
+        databases::print(&self.databases, &mut printer, &self.data_dir);
+        self.secrets.print(&mut printer);
         self.rate_limits.print(&mut printer);
         self.signatures.print(&mut printer);
         self.telemetry.print(&mut printer);
@@ -132,6 +145,8 @@ impl Config {
             runtime: Runtime { instances: 100, ..Runtime::default() },
             limits: Limits::default(),
             egress: Egress::default(),
+            databases: BTreeMap::new(),
+            secrets: Secrets::default(),
             rate_limits: RateLimits::default(),
             signatures: Signatures::default(),
             telemetry: Telemetry::default(),

@@ -75,7 +75,7 @@ impl Postgres {
         for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
             let (key, value) = parameter.split_once('=').ok_or_else(only_known)?;
             match key {
-                "sslmode" => mode = Some(tls_mode(value)?),
+                "sslmode" => mode = Some(TlsMode::parse(value)?),
                 "sslrootcert" if !value.is_empty() => root = Some(decoded(value)?.into()),
                 "host" | "application_name" | "channel_binding" | "target_session_attrs" => kept.push(parameter),
                 _ => return Err(only_known()),
@@ -116,6 +116,11 @@ impl Postgres {
     #[must_use]
     pub fn database(&self) -> &str {
         self.connection.get_dbname().unwrap_or_default()
+    }
+
+    /// The URL without its password.
+    pub(super) fn shown(&self) -> &str {
+        &self.shown
     }
 
     pub(super) fn print(&self, printer: &mut Printer) {
@@ -161,14 +166,17 @@ fn decoded(value: &str) -> Result<String, String> {
     text.map(std::borrow::Cow::into_owned).map_err(|_| "sslrootcert is not UTF-8".to_owned())
 }
 
-fn tls_mode(value: &str) -> Result<TlsMode, String> {
-    match value {
-        "disable" => Ok(TlsMode::Disable),
-        "prefer" => Ok(TlsMode::Prefer),
-        "require" => Ok(TlsMode::Require),
-        "verify-ca" => Ok(TlsMode::VerifyCa),
-        "verify-full" => Ok(TlsMode::VerifyFull),
-        _ => Err("expected sslmode to be disable, prefer, require, verify-ca or verify-full".to_owned()),
+impl TlsMode {
+    /// Reads an `sslmode`.
+    pub(super) fn parse(value: &str) -> Result<Self, String> {
+        match value {
+            "disable" => Ok(Self::Disable),
+            "prefer" => Ok(Self::Prefer),
+            "require" => Ok(Self::Require),
+            "verify-ca" => Ok(Self::VerifyCa),
+            "verify-full" => Ok(Self::VerifyFull),
+            _ => Err("expected sslmode to be disable, prefer, require, verify-ca or verify-full".to_owned()),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! (`source`) nor which keys there are (the sections). Invariant: a value that
 //! is given is either used or reported, one that is overridden too.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
@@ -67,7 +68,7 @@ impl Value {
             .ok_or_else(|| format!("expected {} to {}, found {}", range.start(), range.end(), self.found()))
     }
 
-    fn text(&self) -> Result<&str, String> {
+    pub(super) fn text(&self) -> Result<&str, String> {
         match self {
             Self::String(text) | Self::Untyped(text) => Ok(text),
             Self::Integer(_)
@@ -164,13 +165,26 @@ impl Reader {
     }
 
     /// What `read` makes of a section; values it doesn't take are mistakes.
-    pub(super) fn section<T>(&mut self, name: &'static str, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
+    pub(super) fn section<T>(&mut self, name: &str, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
         let entries: Vec<Entry> = self.entries.extract_if(.., |entry| entry.section == name).collect();
         let origin = entries.last().map(|entry| entry.origin.clone());
-        let mut section = Section { name, entries, origin, keys: Vec::new(), mistakes: &mut self.mistakes };
+        let mut section =
+            Section { name: name.to_owned(), entries, origin, keys: Vec::new(), mistakes: &mut self.mistakes };
         let read = read(&mut section);
         section.finish();
         read
+    }
+
+    /// What `read` makes of each section below another, such as `[databases.orders]`, by name.
+    pub(super) fn sections_below<T>(
+        &mut self,
+        above: &str,
+        mut read: impl FnMut(&mut Section<'_>) -> T,
+    ) -> BTreeMap<String, T> {
+        let prefix = format!("{above}.");
+        let names: BTreeSet<String> =
+            self.entries.iter().filter_map(|entry| entry.section.strip_prefix(&prefix)).map(str::to_owned).collect();
+        names.into_iter().map(|name| (name.clone(), self.section(&format!("{prefix}{name}"), &mut read))).collect()
     }
 }
 
@@ -180,7 +194,7 @@ impl Reader {
 /// the configuration never comes to be.
 #[derive(Debug)]
 pub(super) struct Section<'r> {
-    name: &'static str,
+    name: String,
     entries: Vec<Entry>,
     /// Where the table is, or the value that wins most.
     origin: Option<Origin>,
@@ -245,6 +259,26 @@ impl Section<'_> {
         })
     }
 
+    /// What `parse` makes of every value, whatever its key, by key; where `is_key` refuses a key it is a mistake.
+    pub(super) fn every<T>(
+        &mut self,
+        is_key: impl Fn(&str) -> Result<(), String>,
+        parse: impl Fn(&Value) -> Result<T, String>,
+    ) -> BTreeMap<String, T> {
+        let mut found = BTreeMap::new();
+        for entry in std::mem::take(&mut self.entries) {
+            match is_key(&entry.key).and_then(|()| parse(&entry.value)) {
+                Ok(value) => {
+                    found.insert(entry.key, value);
+                }
+                Err(message) => {
+                    self.mistakes.push(Mistake { origin: entry.origin, path: path(&self.name, &entry.key), message });
+                }
+            }
+        }
+        found
+    }
+
     /// Whether any source gives the key, with a good value or not. To be asked before it is taken.
     pub(super) fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|entry| entry.key == key)
@@ -275,7 +309,7 @@ impl Section<'_> {
             match tables {
                 Ok(tables) => found = tables.into_iter().map(|table| self.table(name, table, &mut read)).collect(),
                 Err(message) => {
-                    self.mistakes.push(Mistake { origin: entry.origin, path: path(self.name, key), message });
+                    self.mistakes.push(Mistake { origin: entry.origin, path: path(&self.name, key), message });
                 }
             }
         }
@@ -285,17 +319,26 @@ impl Section<'_> {
     fn table<T>(&mut self, name: &'static str, table: Table, read: &mut impl FnMut(&mut Section<'_>) -> T) -> T {
         let Table { entries, origin } = table;
         let mut section =
-            Section { name, entries, origin: Some(origin), keys: Vec::new(), mistakes: &mut *self.mistakes };
+            Section { name: name.to_owned(), entries, origin: Some(origin), keys: Vec::new(), mistakes: self.mistakes };
         let read = read(&mut section);
         section.finish();
         read
+    }
+
+    /// Records a mistake in the name of a section below another.
+    pub(super) fn check_name(&mut self, check: impl Fn(&str) -> Result<(), String>) {
+        let Some(origin) = self.origin.clone() else { return };
+        let (_, name) = self.name.split_once('.').unwrap_or_default();
+        if let Err(message) = check(name) {
+            self.mistakes.push(Mistake { origin, path: format!("[{}]", self.name.escape_debug()), message });
+        }
     }
 
     /// Records a mistake in how keys go together, or in one that is missing. Of a section
     /// that was not given there is none: defaults go together.
     pub(super) fn mistake(&mut self, key: &str, message: impl Into<String>) {
         if let Some(origin) = self.origin.clone() {
-            self.mistakes.push(Mistake { origin, path: path(self.name, key), message: message.into() });
+            self.mistakes.push(Mistake { origin, path: path(&self.name, key), message: message.into() });
         }
     }
 
@@ -307,7 +350,7 @@ impl Section<'_> {
             match parse(&entry.value) {
                 Ok(value) => taken = value,
                 Err(message) => {
-                    self.mistakes.push(Mistake { origin: entry.origin, path: path(self.name, key), message });
+                    self.mistakes.push(Mistake { origin: entry.origin, path: path(&self.name, key), message });
                 }
             }
         }
@@ -321,7 +364,7 @@ impl Section<'_> {
                 Some(key) => format!("there is no such key; did you mean `{key}`?"),
                 None => format!("there is no such key; there are {}", self.keys.join(", ")),
             };
-            self.mistakes.push(Mistake { origin: entry.origin, path: path(self.name, &entry.key), message });
+            self.mistakes.push(Mistake { origin: entry.origin, path: path(&self.name, &entry.key), message });
         }
     }
 }

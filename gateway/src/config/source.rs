@@ -16,12 +16,26 @@ use super::reader::{Entry, Reader, Table, Value, closest, path};
 /// What is read where no file was named, if it is there.
 pub(super) const DEFAULT_FILE: &str = "sluice.toml";
 
-const SECTIONS: [&str; 9] =
-    ["server", "store", "blobs", "runtime", "limits", "egress", "signatures", "rate_limits", "telemetry"];
+const SECTIONS: [&str; 11] = [
+    "server",
+    "store",
+    "blobs",
+    "runtime",
+    "limits",
+    "signatures",
+    "egress",
+    "databases",
+    "secrets",
+    "rate_limits",
+    "telemetry",
+];
+
+/// Holds sections of its own, one a name.
+const ABOVE: &str = "databases";
 
 /// Sections of the contract that come with later versions. Taking them
 /// silently would make an operator believe that, say, the way out is bounded.
-const LATER_SECTIONS: [&str; 3] = ["databases", "secrets", "jobs"];
+const LATER_SECTIONS: [&str; 1] = ["jobs"];
 
 const VARIABLE_PREFIX: &str = "SLUICE__";
 
@@ -112,8 +126,9 @@ fn collect_document(reader: &mut Reader, document: &DeTable<'_>, at: impl Fn(usi
         let section = name.get_ref().as_ref();
         let shown = format!("[{}]", section.escape_debug());
         match content.get_ref() {
-            // Arrays too, such as `[[databases]]`.
+            // Arrays too, such as `[[jobs]]`.
             _ if LATER_SECTIONS.contains(&section) => reader.mistake(origin, shown, later(section)),
+            DeValue::Table(table) if section == ABOVE => collect_below(reader, table, &at),
             DeValue::Table(table) if SECTIONS.contains(&section) => {
                 reader.entries.extend(entries(section, table, &at));
             }
@@ -122,6 +137,20 @@ fn collect_document(reader: &mut Reader, document: &DeTable<'_>, at: impl Fn(usi
             _ => {
                 let message = "every key is in a section, such as `listen` in `[server]`";
                 reader.mistake(origin, section.escape_debug().to_string(), message);
+            }
+        }
+    }
+}
+
+/// `[databases.orders]`, and nothing in `[databases]` itself.
+fn collect_below(reader: &mut Reader, table: &DeTable<'_>, at: &impl Fn(usize) -> Origin) {
+    for (name, content) in table {
+        match (content.get_ref(), name.get_ref().as_ref()) {
+            (DeValue::Table(table), name) => {
+                reader.entries.extend(entries(&format!("{ABOVE}.{name}"), table, at));
+            }
+            (_, key) => {
+                reader.mistake(at(name.span().start), path(ABOVE, key), format!("expected a section, [{ABOVE}.NAME]"));
             }
         }
     }
@@ -224,6 +253,13 @@ fn collect_variables(reader: &mut Reader, env: &[(String, String)]) {
             [section, ..] if LATER_SECTIONS.contains(section) => {
                 reader.mistake(origin, format!("[{section}]"), later(section));
             }
+            [ABOVE, name, key] => reader.entries.push(Entry {
+                section: format!("{ABOVE}.{name}"),
+                key: (*key).to_owned(),
+                value: Value::Untyped(value.clone()),
+                origin,
+            }),
+            [ABOVE, ..] => reader.mistake(origin, "", "expected SLUICE__DATABASES__NAME__KEY"),
             [section, key] if SECTIONS.contains(section) => reader.entries.push(Entry {
                 section: (*section).to_owned(),
                 key: (*key).to_owned(),

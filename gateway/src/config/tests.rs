@@ -104,18 +104,67 @@ fn a_file_without_end_is_refused_and_not_read_to_the_end() {
 
 #[test]
 fn sections_of_later_versions_are_refused_and_not_ignored() {
-    for file in ["[[databases]]", "[secrets]", "[jobs]"] {
+    for file in ["[jobs]", "[[jobs]]"] {
         let lines = report(file, &[]);
         assert!(lines[0].contains("does not have the section"), "{lines:?}");
         assert_eq!(lines.len(), 1, "{lines:?}");
     }
-    let lines = report("", &[("SLUICE__DATABASES__ORDERS__URL", "postgres://ann:secret@h/d")]);
+    let lines = report("", &[("SLUICE__JOBS__WORKERS", "2")]);
+    assert_eq!(lines, ["SLUICE__JOBS__WORKERS: [jobs]: this version of Sluice does not have the section `jobs` yet"]);
+}
+
+#[test]
+fn databases_have_names_of_their_own_in_the_file_and_in_variables() {
+    let file = "[databases.orders]\nurl = \"sqlite:orders.db\"\nread_only = true\n\
+                [databases.shop]\nurl = \"postgres://ann:hunter2@db/shop\"";
+    let env = [("SLUICE__DATABASES__SHOP__POOL", "3"), ("SLUICE__DATABASES__LEGACY__URL", "mysql://u:hunter2@h/d")];
+    let config = load(file, &env).unwrap();
+    assert_eq!(config.databases.keys().collect::<Vec<_>>(), ["legacy", "orders", "shop"]);
+    assert!(config.databases["orders"].read_only && !config.databases["shop"].read_only);
+    assert_eq!(config.databases["shop"].pool, 3);
+    assert!(!config.print().contains("hunter2") && !format!("{config:?}").contains("hunter2"));
+    let lines = report(
+        "[databases]\nurl = \"sqlite:a\"\n[databases.a]\npool = 1\n[databases.\"a b\"]\nurl = \"sqlite:a\"\n\
+         [databases.c]\nurl = \"oracle:x\"\npol = 2",
+        &[("SLUICE__DATABASES__URL", "sqlite:a")],
+    );
+    let form = "expected `sqlite:PATH`, `postgres://…` or `mysql://…`";
     assert_eq!(
         lines,
         [
-            "SLUICE__DATABASES__ORDERS__URL: [databases]: this version of Sluice does not have the section `databases` yet"
+            "sluice.toml:2: [databases] url: expected a section, [databases.NAME]",
+            &format!("sluice.toml:4: [databases.a] url: {form}"),
+            "sluice.toml:6: [databases.a b]: the name of a database has 1 to 64 letters, digits, `-` and `_`",
+            &format!("sluice.toml:8: [databases.c] url: {form}"),
+            "sluice.toml:9: [databases.c] pol: there is no such key; did you mean `pool`?",
+            "SLUICE__DATABASES__URL: expected SLUICE__DATABASES__NAME__KEY",
         ]
     );
+}
+
+#[test]
+fn secrets_come_from_the_configuration_a_variable_or_a_file_and_are_never_shown() {
+    use secrecy::ExposeSecret as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    std::fs::write(&path, "from a file\n").unwrap();
+    let file =
+        format!("[secrets]\nKey-1 = \"hunter2\"\ntoken = {{file = \"{}\"}}\nhome = {{env = \"PATH\"}}", path.display());
+    let config = load(&file, &[("SLUICE__SECRETS__OTHER", "hunter3")]).unwrap();
+    let value = |name: &str| config.secrets.get(name).map(|value| value.expose_secret().to_owned());
+    assert_eq!(value("Key-1").as_deref(), Some("hunter2"));
+    assert_eq!(value("token").as_deref(), Some("from a file"));
+    assert_eq!(value("home"), std::env::var("PATH").ok());
+    assert_eq!(value("other").as_deref(), Some("hunter3"));
+    assert!(!config.print().contains("hunter") && !format!("{config:?}").contains("hunter"));
+    let wrong = "[secrets]\na = 5\n\"b c\" = \"x\"\nd = {env = \"NO_SUCH_VARIABLE\"}\n\
+                 e = {file = \"/no/such\"}\nf = \"\"\ng = {env = \"PATH\", file = \"x\"}";
+    let lines = report(wrong, &[]);
+    let said = ["expected a string", "1 to 64", "is not set", "can't be read", "empty", "expected a string"];
+    assert_eq!(lines.len(), said.len(), "{lines:#?}");
+    for (line, said) in lines.iter().zip(said) {
+        assert!(line.contains(said), "{line}");
+    }
 }
 
 #[test]
@@ -261,7 +310,7 @@ const WRONG: &[Wrong] = &[
     Wrong::Variable("SLUICE__RATE_LIMITS__ADRESS", "{}", "[rate_limits] adress"),
     Wrong::File("egress", "timeout_ms = 0", "[egress] timeout_ms"),
     Wrong::File("egress", "allow_private = [\"10.0.0.0/33\"]", "[egress] allow_private"),
-    Wrong::File("egress", "allow_private = [1]", "[egress] allow_private"),
+    Wrong::File("egress", "response_bytes = [1]", "[egress] response_bytes"),
     Wrong::File("limit", "fuel = 3", "[limit]"),
     Wrong::Variable("SLUICE__SERVER__HEAD_TIMEOUT_MS", "", "[server] head_timeout_ms"),
     Wrong::Variable("SLUICE__RUNTIME__CACHE_MODULES", "0", "[runtime] cache_modules"),

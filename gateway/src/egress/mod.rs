@@ -13,5 +13,4 @@ mod target;
 
 pub use address::Filter;
 pub use client::{Egress, Error, OpenError, Request, Response};
-pub use secrets::Secrets;
 pub use target::{Error as BadTarget, Target};

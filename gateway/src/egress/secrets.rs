@@ -4,58 +4,32 @@
 //! name. Invariants: a value leaves here only inside of a header or a body that is sent, and a value that
 //! was put in is never looked through for further names.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::BTreeSet;
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
+
+use crate::config::{SECRET_NAME_BYTES_MAX, Secrets, is_secret_name};
 
 const OPEN: &[u8] = b"{{secret:";
 const CLOSE: &[u8] = b"}}";
 
-/// As long as a name in the configuration may be.
-pub const NAME_BYTES_MAX: usize = 64;
-
-/// The operator's secrets, by name. Its `Debug` shows the names only.
-#[derive(Clone, Default)]
-pub struct Secrets(BTreeMap<String, SecretString>);
-
-impl Secrets {
-    /// These.
-    #[must_use]
-    pub fn new(values: BTreeMap<String, SecretString>) -> Self {
-        Self(values)
+/// The text with the values in place of their names; `None` where it has none. A name that is not
+/// known stays as it is: who asked for [`names`] has refused it.
+#[must_use]
+pub fn put_in(secrets: &Secrets, text: &[u8]) -> Option<Vec<u8>> {
+    let mut filled = Vec::new();
+    let mut done = 0;
+    for (range, name) in tokens(text) {
+        let Some(value) = secrets.get(name) else { continue };
+        filled.extend_from_slice(text.get(done..range.start).unwrap_or_default());
+        filled.extend_from_slice(value.expose_secret().as_bytes());
+        done = range.end;
     }
-
-    /// Whether there is one of this name.
-    #[must_use]
-    pub fn has(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+    if done == 0 {
+        return None;
     }
-
-    /// The text with the values in place of their names; `None` where it has none. A name that is not
-    /// known stays as it is: who asked for [`names`] has refused it.
-    #[must_use]
-    pub fn put_in(&self, text: &[u8]) -> Option<Vec<u8>> {
-        let mut filled = Vec::new();
-        let mut done = 0;
-        for (range, name) in tokens(text) {
-            let Some(value) = self.0.get(name) else { continue };
-            filled.extend_from_slice(text.get(done..range.start).unwrap_or_default());
-            filled.extend_from_slice(value.expose_secret().as_bytes());
-            done = range.end;
-        }
-        if done == 0 {
-            return None;
-        }
-        filled.extend_from_slice(text.get(done..).unwrap_or_default());
-        Some(filled)
-    }
-}
-
-impl fmt::Debug for Secrets {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
-    }
+    filled.extend_from_slice(text.get(done..).unwrap_or_default());
+    Some(filled)
 }
 
 /// The names in a text, each once.
@@ -64,20 +38,13 @@ pub fn names(text: &[u8]) -> BTreeSet<&str> {
     tokens(text).map(|(_, name)| name).collect()
 }
 
-/// Whether a secret may have this name.
-#[must_use]
-pub fn is_name(name: &str) -> bool {
-    (1..=NAME_BYTES_MAX).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-}
-
 /// Where names are in a text, and which.
 fn tokens(text: &[u8]) -> impl Iterator<Item = (std::ops::Range<usize>, &str)> {
     memchr::memmem::find_iter(text, OPEN).filter_map(move |start| {
         let rest = text.get(start + OPEN.len()..)?;
-        let rest = rest.get(..rest.len().min(NAME_BYTES_MAX + CLOSE.len()))?;
+        let rest = rest.get(..rest.len().min(SECRET_NAME_BYTES_MAX + CLOSE.len()))?;
         let length = memchr::memmem::find(rest, CLOSE)?;
-        let name = std::str::from_utf8(rest.get(..length)?).ok().filter(|name| is_name(name))?;
+        let name = std::str::from_utf8(rest.get(..length)?).ok().filter(|name| is_secret_name(name))?;
         Some((start..start + OPEN.len() + length + CLOSE.len(), name))
     })
 }
@@ -94,7 +61,7 @@ mod tests {
     }
 
     fn filled(text: &str) -> Option<String> {
-        secrets().put_in(text.as_bytes()).map(|filled| String::from_utf8(filled).unwrap())
+        put_in(&secrets(), text.as_bytes()).map(|filled| String::from_utf8(filled).unwrap())
     }
 
     #[test]

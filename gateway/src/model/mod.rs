@@ -31,7 +31,7 @@ pub use members::{DistinctMembers, DistinctValue};
 pub use module::{Module, ModuleKind, NOTE_PREFIX};
 pub use name::{ModuleName, ModuleRef, ParseNameError, ParseRefError, parse_version};
 pub use name_globs::{BadGlob, NameGlobs};
-pub use permission::{BadPermission, Permission, PermissionKind, PermissionSet, RESOURCE_CHARACTERS_MAX};
+pub use permission::{BadPermission, Denial, Permission, PermissionKind, PermissionSet, RESOURCE_CHARACTERS_MAX};
 pub use signature::{
     ParseKeyError, ParseSignatureError, PrivateKey, PublicKey, Signature, SignatureValue, SignedModule, StoredSignature,
 };

@@ -8,7 +8,7 @@ pub use set::PermissionSet;
 use serde::{Deserialize, Serialize};
 
 /// What kind of thing may be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 pub enum PermissionKind {
     /// GET, HEAD, OPTIONS.
     #[serde(rename = "http:read")]
@@ -55,6 +55,22 @@ pub struct Permission {
     /// On what: a glob.
     #[schema(min_length = 1, max_length = 2048, format = "glob")]
     pub resource: String,
+}
+
+/// Something that a module tried and none of its permissions covers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Denial {
+    /// What kind of thing.
+    pub permission: PermissionKind,
+    /// On what, in normal form: as a permission that allows it and nothing else would have it. At most
+    /// [`RESOURCE_CHARACTERS_MAX`] characters.
+    pub resource: String,
+}
+
+impl std::fmt::Display for Denial {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.permission.as_str(), self.resource)
+    }
 }
 
 /// Of a resource: long enough for any URL pattern, short enough to compile at once.

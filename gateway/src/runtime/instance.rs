@@ -50,7 +50,7 @@ pub(super) async fn run(engine: &Engine, ready: &Ready, call: Call, bounds: &Bou
         Err(_) => Err(timed_out(limits.timeout_ms, &usage)),
     };
     let (lines, lines_dropped) = state.log.finish();
-    Execution { result, data: state.context.finish(), usage, lines, lines_dropped }
+    Execution { result, data: state.context.finish(), usage, lines, lines_dropped, denials: Vec::new() }
 }
 
 /// A store from its one call to its end.

@@ -37,7 +37,7 @@ use crate::blob::{Blobs, Spool};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::error::{Code, FieldError};
-use crate::model::{Digest, EffectiveLimits, ExecutionId, JsonText, LogLine, Module};
+use crate::model::{Denial, Digest, EffectiveLimits, ExecutionId, JsonText, LogLine, Module};
 use crate::telemetry::{Metrics, ModuleMetrics, Sampled};
 
 /// Runs steps. Shared behind an `Arc`.
@@ -105,6 +105,8 @@ pub struct Execution {
     pub lines: Vec<LogLine>,
     /// Lines over its bounds.
     pub lines_dropped: u64,
+    /// What it tried and may not, each once, the first of them.
+    pub denials: Vec<Denial>,
 }
 
 /// What an execution used.

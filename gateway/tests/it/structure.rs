@@ -30,13 +30,17 @@ const RULES: &[Rule] = &[
     Rule::Forbids("http", &["api"]),
     Rule::UsesOnly("model", &["error"]),
     Rule::UsesOnly("config", &["model"]),
+    Rule::UsesOnly("egress", &["model", "config"]),
+    // What steps reach is never what the gateway keeps its own rows in.
+    Rule::UsesOnly("database", &["config"]),
     Rule::UsedOnlyBy("cli", &["main"]),
     // One place to change when a library does. It also keeps jobs from the engine.
     Rule::Library("wasmtime", &["runtime"]),
-    Rule::Library("rusqlite", &["store"]),
+    Rule::Library("rusqlite", &["store", "database"]),
     // A URL is read by whoever connects with it.
-    Rule::Library("tokio_postgres", &["store", "config"]),
-    Rule::Library("deadpool_postgres", &["store"]),
+    Rule::Library("tokio_postgres", &["store", "database", "config"]),
+    Rule::Library("deadpool_postgres", &["store", "database"]),
+    Rule::Library("mysql_async", &["database"]),
     Rule::Library("opendal", &["blob"]),
     Rule::Library("ed25519_dalek", &["model"]),
     // Everywhere else an error has a type.

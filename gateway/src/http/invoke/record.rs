@@ -198,6 +198,7 @@ mod tests {
             usage: Usage { fuel: None, memory_bytes: 0, duration_us: 1 },
             lines: Vec::new(),
             lines_dropped: 0,
+            denials: Vec::new(),
         }
     }
 

@@ -1,0 +1,47 @@
+//! Why a statement has no answer, in words that a step may read.
+//!
+//! Invariant: the words never hold SQL, parameters, addresses or paths of the host; what a database says of
+//! the step's own statement (a column that is not there) they do.
+
+/// Why a statement has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no database of this name.
+    #[error("there is no such database")]
+    Unknown,
+    /// The operator opened it for reading only.
+    #[error("the database is read only")]
+    ReadOnly,
+    /// The statement or its parameters are not what they should be; nothing was done.
+    #[error("{0}")]
+    Invalid(String),
+    /// More rows, or more bytes, than one answer may have.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The time is over.
+    #[error("the statement did not end in time")]
+    TimedOut,
+    /// The database, or the way to it.
+    #[error("{what}")]
+    Failed {
+        /// In words for the step.
+        what: String,
+        /// Whether it may go well at the next try: a lock, a serialization, a connection.
+        is_transient: bool,
+        /// For the operator.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+}
+
+impl Error {
+    /// More rows than `rows_max`.
+    pub(super) fn too_many_rows(rows_max: u64) -> Self {
+        Self::TooLarge(format!("the answer has more than {rows_max} rows"))
+    }
+
+    /// More bytes than `bytes_max`.
+    pub(super) fn too_many_bytes(bytes_max: u64) -> Self {
+        Self::TooLarge(format!("the answer has more than {bytes_max} bytes"))
+    }
+}

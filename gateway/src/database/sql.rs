@@ -1,0 +1,306 @@
+//! What can be told of a statement without a database: its words, its placeholders, where it ends.
+//!
+//! Owns the lexical rules of the three dialects. Does not parse SQL: a database does, and its rights are the
+//! real boundary. Invariant: text in quotes and comments is never taken for a word or a placeholder.
+
+use super::Error;
+
+/// Of one statement. Nobody writes a longer one, and each is scanned and sent.
+pub(super) const SQL_BYTES_MAX: usize = 1024 * 1024;
+
+/// Whose rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// Nested comments, `E'\''`, `$tag$…$tag$`.
+    Postgres,
+    /// Backslashes, `#` comments, `-- ` with a space, backticks.
+    MySql,
+    /// Backticks and brackets.
+    Sqlite,
+}
+
+/// A part of a statement that means something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Token<'a> {
+    /// A keyword or a name without quotes.
+    Word(&'a str),
+    /// `$1`.
+    Dollar(u32),
+    /// `?`.
+    Question,
+    /// `;`.
+    Semicolon,
+    /// Quoted, a number, or a sign.
+    Other,
+}
+
+/// A token and where it is, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span<'a> {
+    pub(super) token: Token<'a>,
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+/// The tokens of a statement, without comments.
+///
+/// # Errors
+/// Something is opened and not closed, or has no place in one statement: a comment that MySQL executes,
+/// a character that ends the text, a second statement.
+pub(super) fn tokens(sql: &str, dialect: Dialect) -> Result<Vec<Span<'_>>, Error> {
+    if sql.len() > SQL_BYTES_MAX {
+        return Err(Error::Invalid(format!("a statement has at most {SQL_BYTES_MAX} bytes")));
+    }
+    if sql.contains('\0') {
+        return Err(Error::Invalid("the statement has a NUL character".to_owned()));
+    }
+    let mut scanner = Scanner { sql, at: 0, dialect };
+    let mut tokens = Vec::new();
+    while let Some(token) = scanner.next()? {
+        tokens.push(token);
+    }
+    while tokens.last().is_some_and(|last| last.token == Token::Semicolon) {
+        tokens.pop();
+    }
+    if tokens.iter().any(|span| span.token == Token::Semicolon) {
+        return Err(Error::Invalid("only one statement is run at a time".to_owned()));
+    }
+    if tokens.is_empty() {
+        return Err(Error::Invalid("there is no statement".to_owned()));
+    }
+    Ok(tokens)
+}
+
+/// The first word, in capitals: what kind of statement it is. Parentheses around a query are skipped.
+pub(super) fn verb(tokens: &[Span<'_>], sql: &str) -> String {
+    let first = tokens.iter().find(|span| sql.get(span.start..span.end) != Some("("));
+    match first.map(|span| span.token) {
+        Some(Token::Word(word)) => word.to_ascii_uppercase(),
+        _ => String::new(),
+    }
+}
+
+struct Scanner<'a> {
+    sql: &'a str,
+    at: usize,
+    dialect: Dialect,
+}
+
+impl<'a> Scanner<'a> {
+    fn rest(&self) -> &'a str {
+        self.sql.get(self.at..).unwrap_or_default()
+    }
+
+    fn next(&mut self) -> Result<Option<Span<'a>>, Error> {
+        self.skip_blank()?;
+        let start = self.at;
+        let rest = self.rest();
+        let Some(first) = rest.chars().next() else { return Ok(None) };
+        let token = match first {
+            ';' => self.one(Token::Semicolon, 1),
+            '?' => self.one(Token::Question, 1),
+            '\'' | '"' => self.quoted(first)?,
+            '`' if self.dialect != Dialect::Postgres => self.quoted(first)?,
+            '[' if self.dialect == Dialect::Sqlite => self.until("]", 1)?,
+            '$' => self.dollar()?,
+            first if is_word(first) => self.word()?,
+            other => self.one(Token::Other, other.len_utf8()),
+        };
+        Ok(Some(Span { token, start, end: self.at }))
+    }
+
+    fn one(&mut self, token: Token<'a>, bytes: usize) -> Token<'a> {
+        self.at += bytes;
+        token
+    }
+
+    fn skip_blank(&mut self) -> Result<(), Error> {
+        loop {
+            let rest = self.rest();
+            let trimmed = rest.trim_start();
+            self.at += rest.len() - trimmed.len();
+            let dashes = match self.dialect {
+                // `5--1` is a sum there.
+                Dialect::MySql => {
+                    trimmed.strip_prefix("--").is_some_and(|rest| rest.chars().next().is_none_or(|c| c <= ' '))
+                }
+                Dialect::Postgres | Dialect::Sqlite => trimmed.starts_with("--"),
+            };
+            if dashes || (self.dialect == Dialect::MySql && trimmed.starts_with('#')) {
+                self.at += trimmed.find('\n').unwrap_or(trimmed.len());
+            } else if trimmed.starts_with("/*") {
+                self.comment(trimmed)?;
+            } else {
+                return Ok(());
+            }
+        }
+    }
+
+    fn comment(&mut self, text: &str) -> Result<(), Error> {
+        if self.dialect == Dialect::MySql && (text.starts_with("/*!") || text.starts_with("/*M!")) {
+            return Err(Error::Invalid("a comment that is executed can't be in a statement".to_owned()));
+        }
+        let (mut depth, mut at) = (0_usize, 0);
+        while let Some(rest) = text.get(at..) {
+            let (open, close) = (rest.find("/*"), rest.find("*/"));
+            match (open, close) {
+                (Some(open), Some(close)) if open < close && (self.dialect == Dialect::Postgres || depth == 0) => {
+                    depth += 1;
+                    at += open + 2;
+                }
+                (Some(open), None) if depth == 0 => {
+                    depth += 1;
+                    at += open + 2;
+                }
+                (_, Some(close)) => {
+                    depth -= 1;
+                    at += close + 2;
+                }
+                // SQLite takes the end of the text for that of the comment; a mistake, all the same.
+                (_, None) => return Err(unclosed()),
+            }
+            if depth == 0 {
+                self.at += at;
+                return Ok(());
+            }
+        }
+        Err(unclosed())
+    }
+
+    fn quoted(&mut self, quote: char) -> Result<Token<'a>, Error> {
+        let has_backslashes = self.dialect == Dialect::MySql && quote != '`';
+        self.quoted_with(quote, has_backslashes)
+    }
+
+    fn quoted_with(&mut self, quote: char, has_backslashes: bool) -> Result<Token<'a>, Error> {
+        self.at += 1;
+        let mut characters = self.rest().char_indices().peekable();
+        while let Some((index, character)) = characters.next() {
+            if character == '\\' && has_backslashes {
+                characters.next();
+            } else if character == quote && characters.next_if(|(_, next)| *next == quote).is_none() {
+                self.at += index + 1;
+                return Ok(Token::Other);
+            }
+        }
+        Err(unclosed())
+    }
+
+    /// From here, `skip` bytes on, to the end of `end`.
+    fn until(&mut self, end: &str, skip: usize) -> Result<Token<'a>, Error> {
+        let rest = self.sql.get(self.at + skip..).unwrap_or_default();
+        let length = rest.find(end).ok_or_else(unclosed)?;
+        self.at += skip + length + end.len();
+        Ok(Token::Other)
+    }
+
+    fn dollar(&mut self) -> Result<Token<'a>, Error> {
+        let rest = self.rest();
+        let name: &str = rest.get(1..).unwrap_or_default();
+        let length = name.find(|character| !is_word(character) || character == '$').unwrap_or(name.len());
+        let name = name.get(..length).unwrap_or_default();
+        if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()) {
+            let number = name.parse().map_err(|_| Error::Invalid(format!("there is no parameter ${name}")))?;
+            return Ok(self.one(Token::Dollar(number), 1 + length));
+        }
+        let opens = rest.get(1 + length..).is_some_and(|rest| rest.starts_with('$'));
+        if self.dialect == Dialect::Postgres && opens && !name.starts_with(|first: char| first.is_ascii_digit()) {
+            let tag = rest.get(..length + 2).unwrap_or_default();
+            return self.until(tag, tag.len());
+        }
+        Ok(self.one(Token::Other, 1 + length))
+    }
+
+    fn word(&mut self) -> Result<Token<'a>, Error> {
+        let rest = self.rest();
+        let length = rest.find(|character| !is_word(character)).unwrap_or(rest.len());
+        let word = rest.get(..length).unwrap_or_default();
+        self.at += length;
+        let quote = self.rest().chars().next().filter(|next| *next == '\'');
+        if let Some(quote) = quote
+            && self.dialect == Dialect::Postgres
+            && word.eq_ignore_ascii_case("e")
+        {
+            return self.quoted_with(quote, true);
+        }
+        // A number is no word; `$` is part of a name on all three.
+        Ok(if word.starts_with(|first: char| first.is_ascii_digit()) { Token::Other } else { Token::Word(word) })
+    }
+}
+
+fn is_word(character: char) -> bool {
+    character.is_alphanumeric() || matches!(character, '_' | '$') || !character.is_ascii()
+}
+
+fn unclosed() -> Error {
+    Error::Invalid("a quote or a comment of the statement is not closed".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn words(sql: &str, dialect: Dialect) -> Vec<&str> {
+        let tokens = tokens(sql, dialect).unwrap();
+        tokens.iter().filter_map(|span| if let Token::Word(word) = span.token { Some(word) } else { None }).collect()
+    }
+
+    fn refused(sql: &str, dialect: Dialect) -> String {
+        tokens(sql, dialect).unwrap_err().to_string()
+    }
+
+    const ALL: [Dialect; 3] = [Dialect::Postgres, Dialect::MySql, Dialect::Sqlite];
+
+    #[test]
+    fn words_are_told_from_what_is_quoted_or_said_in_comments() {
+        for dialect in ALL {
+            assert_eq!(words("select 'drop; table' -- drop\n from t /* ; */;", dialect), ["select", "from", "t"]);
+            assert_eq!(words("select \"a;b\", 'it''s' from t", dialect), ["select", "from", "t"]);
+            assert!(refused("select 1; select 2", dialect).contains("one statement"));
+            assert!(refused("select 'a", dialect).contains("not closed"));
+            assert!(refused("select 1 /* a", dialect).contains("not closed"));
+            assert!(refused(" ; -- nothing\n", dialect).contains("no statement"));
+            assert!(refused("select 1\0", dialect).contains("NUL"));
+        }
+        assert_eq!(words("select /* a /* b */ c */ x", Dialect::Postgres), ["select", "x"]);
+        assert_eq!(words("select /* a /* b */ x", Dialect::Sqlite), ["select", "x"]);
+        assert_eq!(words("select $a$ ; $b$ drop $a$, $$;$$ from t", Dialect::Postgres), ["select", "from", "t"]);
+        assert_eq!(words(r"select E'\';' from t", Dialect::Postgres), ["select", "from", "t"]);
+        assert!(refused(r"select '\'; drop", Dialect::Postgres).contains("one statement"));
+        assert_eq!(words(r"select '\'; drop' from t", Dialect::MySql), ["select", "from", "t"]);
+        assert_eq!(words("select `a;b` # drop\n from t", Dialect::MySql), ["select", "from", "t"]);
+        assert!(refused("select 1 /*!50000 ; drop */", Dialect::MySql).contains("executed"));
+        assert!(refused("select 1 /*M! ; drop */", Dialect::MySql).contains("executed"));
+        assert_eq!(words("select [a;b] from t", Dialect::Sqlite), ["select", "from", "t"]);
+    }
+
+    #[test]
+    fn placeholders_have_numbers() {
+        let numbers = |sql| -> Vec<u32> {
+            let tokens = tokens(sql, Dialect::MySql).unwrap();
+            let number = |span: &Span<'_>| if let Token::Dollar(number) = span.token { Some(number) } else { None };
+            tokens.iter().filter_map(number).collect()
+        };
+        assert_eq!(numbers("select $2, '$3', $10 from a$1 where b = $1"), [2, 10, 1]);
+        assert!(refused("select $99999999999", Dialect::MySql).contains("no parameter"));
+        let sql = "( ( select 1 ) )";
+        assert_eq!(verb(&tokens(sql, Dialect::Postgres).unwrap(), sql), "SELECT");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic_and_spans_are_of_the_text(sql in "[a-e'\"`$;?/*\\\\#\\-\\[\\] \n1é]{0,40}") {
+            for dialect in ALL {
+                let Ok(tokens) = tokens(&sql, dialect) else { continue };
+                let mut end = 0;
+                for span in tokens {
+                    prop_assert!(span.start >= end && span.end > span.start);
+                    prop_assert!(sql.get(span.start..span.end).is_some());
+                    end = span.end;
+                }
+            }
+        }
+    }
+}
