@@ -67,6 +67,40 @@ pub struct Denial {
     pub resource: String,
 }
 
+impl Denial {
+    /// That of something in normal form. What a glob would take for a wildcard is escaped: whoever allows what
+    /// was denied allows that and no more.
+    #[must_use]
+    pub fn of(permission: PermissionKind, resource: &str) -> Self {
+        let is_url = matches!(permission, PermissionKind::HttpRead | PermissionKind::HttpWrite);
+        let path = if is_url { path_start(resource) } else { 0 };
+        let mut exact = String::with_capacity(resource.len());
+        for (at, character) in resource.char_indices() {
+            if matches!(character, '*' | '?' | '{' | '}' | '\\') || (matches!(character, '[' | ']') && at >= path) {
+                exact.push('\\');
+            }
+            exact.push(character);
+        }
+        if exact.chars().count() > RESOURCE_CHARACTERS_MAX {
+            // No permission is so long: the nearest one that can be given.
+            exact = match resource.get(..path).filter(|_| is_url) {
+                Some(origin) => format!("{origin}/**"),
+                None => exact.chars().take(NAME_SHOWN_CHARACTERS).chain(['…']).collect(),
+            };
+        }
+        Self { permission, resource: exact }
+    }
+}
+
+/// Where the path of a URL begins.
+fn path_start(url: &str) -> usize {
+    let authority = url.find("://").map_or(0, |scheme| scheme + 3);
+    url.get(authority..).and_then(|rest| rest.find('/')).map_or(url.len(), |slash| authority + slash)
+}
+
+/// What is told of a name that no permission could have.
+const NAME_SHOWN_CHARACTERS: usize = 100;
+
 impl std::fmt::Display for Denial {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.permission.as_str(), self.resource)
@@ -114,6 +148,30 @@ mod tests {
         for resource in ["", "[a", "{a", "a{b}}", "\\", &"a".repeat(2049)] {
             assert!(check(resource).is_err(), "{resource}");
         }
+    }
+
+    #[test]
+    fn a_denial_names_the_permission_that_allows_it_and_nothing_else() {
+        for (kind, resource, others) in [
+            (PermissionKind::HttpRead, "https://a.example/x*y[1]{a,b}", &["https://a.example/xzy1a"][..]),
+            (PermissionKind::HttpWrite, "http://[::1]:8080/a", &["http://[::2]:8080/a"]),
+            (PermissionKind::HttpRead, "https://*.example/", &["https://a.example/"]),
+            (PermissionKind::HttpRead, r"https://a.example/a\b", &["https://a.example/ab"]),
+            (PermissionKind::DatabaseRead, "*", &["orders"]),
+            (PermissionKind::DatabaseWrite, "[a-z]", &["b"]),
+            (PermissionKind::SecretUse, "key@a.example", &["key@b.example"]),
+        ] {
+            let denial = Denial::of(kind, resource);
+            let permission = Permission { permission: kind, resource: denial.resource.clone() };
+            let set = PermissionSet::new(&[permission]).expect("a permission");
+            assert!(set.allows(kind, resource), "{denial} allows {resource}");
+            for other in others {
+                assert!(!set.allows(kind, other), "{denial} allows {other}");
+            }
+        }
+        let long = format!("https://a.example/{}", "b".repeat(5_000));
+        assert_eq!(Denial::of(PermissionKind::HttpRead, &long).resource, "https://a.example/**");
+        assert_eq!(Denial::of(PermissionKind::DatabaseRead, &"b".repeat(5_000)).resource.chars().count(), 101);
     }
 
     #[test]

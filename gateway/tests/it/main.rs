@@ -19,6 +19,7 @@ mod compile_bounds;
 mod crash;
 mod executions;
 mod host;
+mod host_http;
 mod invoke;
 mod isolation;
 mod keys;
