@@ -10,6 +10,8 @@ use super::reader::Section;
 pub struct Egress {
     /// Networks that steps may reach although they are not everybody's.
     pub allow_private: Vec<IpNet>,
+    /// Of one request's body.
+    pub request_bytes: u64,
     /// Of one answer's body.
     pub response_bytes: u64,
     /// Exchanges with one host at once, of all executions together; connections that are kept, too.
@@ -22,6 +24,8 @@ impl Default for Egress {
     fn default() -> Self {
         Self {
             allow_private: Vec::new(),
+            // What a guest has room for beside itself; the gateway holds a copy while it is sent.
+            request_bytes: 10 * 1024 * 1024,
             // A guest has 64 MiB by default, and this arrives in it as a copy.
             response_bytes: 10 * 1024 * 1024,
             // Servers and balancers take hundreds from one client.
@@ -41,6 +45,7 @@ impl Egress {
                     text.parse().or_else(|error| text.parse::<std::net::IpAddr>().map(Into::into).map_err(|_| error));
                 network.map_err(|_| "expected networks such as \"10.1.0.0/16\"")
             }),
+            request_bytes: section.integer("request_bytes", default.request_bytes, 1..=1024 * 1024 * 1024),
             response_bytes: section.integer("response_bytes", default.response_bytes, 1..=1024 * 1024 * 1024),
             connections_per_host: section.integer("connections_per_host", default.connections_per_host, 1..=10_000),
             timeout_ms: section.integer("timeout_ms", default.timeout_ms, 1..=3_600_000),
@@ -50,6 +55,7 @@ impl Egress {
     pub(super) fn print(&self, printer: &mut Printer) {
         printer.section("egress");
         printer.strings("allow_private", self.allow_private.iter());
+        printer.number("request_bytes", self.request_bytes);
         printer.number("response_bytes", self.response_bytes);
         printer.number("connections_per_host", self.connections_per_host);
         printer.number("timeout_ms", self.timeout_ms);

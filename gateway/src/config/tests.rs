@@ -310,6 +310,7 @@ const WRONG: &[Wrong] = &[
     Wrong::Variable("SLUICE__RATE_LIMITS__ADRESS", "{}", "[rate_limits] adress"),
     Wrong::File("egress", "timeout_ms = 0", "[egress] timeout_ms"),
     Wrong::File("egress", "allow_private = [\"10.0.0.0/33\"]", "[egress] allow_private"),
+    Wrong::File("egress", "request_bytes = 0", "[egress] request_bytes"),
     Wrong::File("egress", "response_bytes = [1]", "[egress] response_bytes"),
     Wrong::File("limit", "fuel = 3", "[limit]"),
     Wrong::Variable("SLUICE__SERVER__HEAD_TIMEOUT_MS", "", "[server] head_timeout_ms"),

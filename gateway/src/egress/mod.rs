@@ -6,6 +6,7 @@
 
 mod address;
 mod client;
+pub mod headers;
 mod hosts;
 mod resolver;
 pub mod secrets;
@@ -13,4 +14,5 @@ mod target;
 
 pub use address::Filter;
 pub use client::{Egress, Error, OpenError, Request, Response};
+pub use headers::method;
 pub use target::{Error as BadTarget, Target};

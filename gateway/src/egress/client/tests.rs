@@ -135,9 +135,6 @@ async fn a_server_that_breaks_off_or_talks_nonsense_has_failed() {
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let refused = ask(&open(|_| {}), &format!("http://{gone}/")).await.unwrap_err();
     assert_eq!(refused.to_string(), "the host can't be connected to");
-    // No TLS there.
-    let (address, _) = server("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
-    assert!(matches!(ask(&open(|_| {}), &format!("https://{address}/")).await, Err(Error::Failed { .. })));
 }
 
 #[tokio::test]
@@ -150,12 +147,9 @@ async fn an_exchange_that_is_dropped_or_too_slow_ends_its_connection() {
             let ended = ended.clone();
             tokio::spawn(async move {
                 head(&mut socket).await;
-                // A byte now and then, for ever.
-                while socket.write_all(b"H").await.is_ok() && socket.readable().await.is_ok() {
-                    if socket.try_read(&mut [0; 16]).is_ok_and(|read| read == 0) {
-                        break;
-                    }
-                }
+                // A beginning, and nothing more.
+                socket.write_all(b"HTTP/1.1 2").await.unwrap();
+                let _ = socket.read(&mut [0; 16]).await;
                 ended.send(()).await
             });
         }
