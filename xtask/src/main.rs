@@ -12,6 +12,7 @@ mod gateway;
 mod guests;
 mod http;
 mod licences;
+mod postgres;
 mod project;
 mod sources;
 mod steps;

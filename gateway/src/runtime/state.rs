@@ -8,10 +8,10 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::WasiHttpCtx;
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
-use super::host::context::Context;
-use super::host::log::Log;
 use super::bindings::sluice::step::types::HostError;
 use super::denials::{Asker, Denials};
+use super::host::context::Context;
+use super::host::log::Log;
 use super::host::outgoing::Outgoing;
 use super::limits::MemoryLimiter;
 use super::outside::Outside;

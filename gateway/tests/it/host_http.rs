@@ -71,7 +71,8 @@ async fn what_no_permission_covers_is_denied_told_and_counted() {
     let answer = gw.invoke("hosts", ops).await.expect_status(200).json();
     let ops = &answer["output"]["ops"];
     assert_eq!(ops[0]["ok"]["status"], 200);
-    let denied = |permission: &str, path: &str| json!(["permission-denied", format!("{permission} {}", upstream.url(path))]);
+    let denied =
+        |permission: &str, path: &str| json!(["permission-denied", format!("{permission} {}", upstream.url(path))]);
     assert_eq!(ops[1]["err"], denied("http:read", "/private"));
     assert_eq!(ops[2]["err"], denied("http:write", "/public/1"));
     assert_eq!(ops[3]["err"], denied("http:read", "/private"));
@@ -93,7 +94,8 @@ async fn what_is_not_public_is_denied_unless_the_operator_opened_it() {
     upload(&gw, "hosts", &[("http:read", "**")]).await;
     let port = upstream.authority().rsplit(':').next().unwrap().to_owned();
     for host in ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0x7f000001", "0177.1", "169.254.169.254"] {
-        let answer = send(&gw, json!({"method": "GET", "url": format!("http://{host}:{port}/"), "timeout_ms": 5000})).await;
+        let answer =
+            send(&gw, json!({"method": "GET", "url": format!("http://{host}:{port}/"), "timeout_ms": 5000})).await;
         assert_eq!(answer["err"][0], "permission-denied", "{host}: {answer}");
         assert!(answer["err"][1].as_str().unwrap().contains("not public"), "{answer}");
     }
@@ -143,9 +145,7 @@ async fn a_secret_goes_to_the_hosts_it_is_bound_to_and_nowhere_else() {
 async fn another_attempt_is_known_by_a_key_that_is_the_hosts_unless_the_step_has_one() {
     let (upstream, gw) = (Upstream::start().await, gateway(|_| {}).await);
     upload(&gw, "hosts", &[("http:read", "**"), ("http:write", "**")]).await;
-    let op = |method: &str, headers: Value| {
-        json!(["http", {"method": method, "url": upstream.url("/x"), "headers": headers}])
-    };
+    let op = |method: &str, headers: Value| json!(["http", {"method": method, "url": upstream.url("/x"), "headers": headers}]);
     let ops = [
         op("POST", json!([])),
         op("GET", json!([])),
@@ -214,7 +214,8 @@ async fn time_and_size_are_bounded_and_a_call_ends_with_its_execution() {
     let long = send(&gw, json!({"method": "POST", "url": upstream.url("/x"), "body": 2_001})).await;
     assert_eq!(long["err"][0], "limit-exceeded", "{long}");
     // The execution's time is over first: the server sees the connection go.
-    let body = json!({"input": {"http": {"method": "GET", "url": upstream.url("/hang")}}, "limits": {"timeout_ms": 100}});
+    let body =
+        json!({"input": {"http": {"method": "GET", "url": upstream.url("/hang")}}, "limits": {"timeout_ms": 100}});
     gw.invoke_with("hosts", "run", body).await.expect_guest_problem(504, "timed-out");
     upstream.until_left().await;
     // The caller leaves.
@@ -257,25 +258,30 @@ fn p17_http_request() {
     let method = prop::sample::select(vec!["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "PURGE"]);
     let headers = prop::collection::btree_map("x-[a-z]{1,8}", "[!-~]([ -~]{0,20}[!-~])?", 0..4);
     let request = (method, "/[rw]/[a-z0-9]{0,8}", headers, "[ -~]{0,200}");
-    property::check(48, request, start, async |(upstream, gw): &(Upstream, TestGateway), (method, path, headers, body)| {
-        let headers: BTreeMap<String, String> = headers;
-        let list: Vec<_> = headers.iter().collect();
-        let answer =
-            send(gw, json!({"method": method, "url": upstream.url(&path), "headers": list, "body": body})).await;
-        let is_read = ["GET", "HEAD", "OPTIONS"].contains(&method);
-        let seen = upstream.seen();
-        if is_read != path.starts_with("/r/") {
-            let needed = if is_read { "http:read" } else { "http:write" };
-            assert_eq!(answer["err"], json!(["permission-denied", format!("{needed} {}", upstream.url(&path))]));
-            assert!(seen.is_empty());
-            return;
-        }
-        assert_eq!(answer["ok"]["status"], 200, "{answer}");
-        assert_eq!(answer["ok"]["body"], if method == "HEAD" { "" } else { &body });
-        assert_eq!((seen[0].method.as_str(), seen[0].path.as_str()), (method, path.as_str()));
-        assert_eq!(seen[0].body, body);
-        for (name, value) in &headers {
-            assert_eq!(seen[0].header(name), value);
-        }
-    });
+    property::check(
+        48,
+        request,
+        start,
+        async |(upstream, gw): &(Upstream, TestGateway), (method, path, headers, body)| {
+            let headers: BTreeMap<String, String> = headers;
+            let list: Vec<_> = headers.iter().collect();
+            let answer =
+                send(gw, json!({"method": method, "url": upstream.url(&path), "headers": list, "body": body})).await;
+            let is_read = ["GET", "HEAD", "OPTIONS"].contains(&method);
+            let seen = upstream.seen();
+            if is_read != path.starts_with("/r/") {
+                let needed = if is_read { "http:read" } else { "http:write" };
+                assert_eq!(answer["err"], json!(["permission-denied", format!("{needed} {}", upstream.url(&path))]));
+                assert!(seen.is_empty());
+                return;
+            }
+            assert_eq!(answer["ok"]["status"], 200, "{answer}");
+            assert_eq!(answer["ok"]["body"], if method == "HEAD" { "" } else { &body });
+            assert_eq!((seen[0].method.as_str(), seen[0].path.as_str()), (method, path.as_str()));
+            assert_eq!(seen[0].body, body);
+            for (name, value) in &headers {
+                assert_eq!(seen[0].header(name), value);
+            }
+        },
+    );
 }

@@ -106,10 +106,15 @@ impl State {
         match error {
             egress::Error::Closed => {
                 let denial = self.deny(Denial::of(kind, resource));
-                HostError::PermissionDenied(format!("{denial} (its address is not public, and the operator has not opened it)"))
+                HostError::PermissionDenied(format!(
+                    "{denial} (its address is not public, and the operator has not opened it)"
+                ))
             }
             egress::Error::TimedOut => HostError::TimedOut(error.to_string()),
-            egress::Error::TooLarge(_) => HostError::LimitExceeded(error.to_string()),
+            egress::Error::TooLarge(_) | egress::Error::RequestTooLarge(_) => {
+                HostError::LimitExceeded(error.to_string())
+            }
+            egress::Error::Length => invalid(error),
             egress::Error::Failed { what, ref source } => {
                 let (module, execution_id) = (&self.call.module.name, self.call.execution_id);
                 tracing::debug!(%module, %execution_id, resource, cause = %source, "{what}");

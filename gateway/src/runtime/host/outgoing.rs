@@ -15,9 +15,9 @@ use super::http::kind;
 use crate::clock::Clock;
 use crate::egress::{self, Target};
 use crate::model::{ExecutionId, Module, PermissionKind, PermissionSet};
+use crate::runtime::Call;
 use crate::runtime::denials::{Asker, Denials};
 use crate::runtime::outside::Outside;
-use crate::runtime::Call;
 use crate::telemetry::{ModuleMetrics, TraceContext};
 
 /// What a guest may write ahead to one body. The default of 1 MiB would let one with
@@ -65,7 +65,7 @@ impl Outgoing {
         self.calls_left = left(std::mem::take(&mut self.calls_made));
     }
 
-    fn prepare(&mut self, request: Request<WasiBody>) -> Result<(egress::Exchange, WasiBody), Error> {
+    fn prepare(&mut self, request: Request<WasiBody>) -> Result<egress::Request<egress::RequestBody>, Error> {
         self.calls_left = self.calls_left.checked_sub(1).ok_or(Error::ConnectionLimitReached)?;
         self.calls_made += 1;
         let (head, body) = request.into_parts();
@@ -77,7 +77,8 @@ impl Outgoing {
         self.permit(kind(&method), target.resource())?;
         let mut headers = self.headers(&head.headers, &target)?;
         self.trace.send(None, &mut headers);
-        Ok((egress::Exchange { method, target, headers }, body))
+        let body = body.map_err(|error| Box::new(error) as _).boxed_unsync();
+        Ok(egress::Request { method, target, headers, body })
     }
 
     /// With the secrets that they name. Bodies are streams here, and are sent as they are.
@@ -93,9 +94,10 @@ impl Outgoing {
             let value = egress::secrets::put_in(&self.outside.secrets, value.as_bytes());
             filled.push((name, value));
         }
-        let list = given.iter().zip(&filled).map(|((name, plain), (_, secret))| {
-            (name.as_str(), secret.as_deref().unwrap_or(plain.as_bytes()))
-        });
+        let list = given
+            .iter()
+            .zip(&filled)
+            .map(|((name, plain), (_, secret))| (name.as_str(), secret.as_deref().unwrap_or(plain.as_bytes())));
         // What is not theirs to say, the interface has refused already.
         let mut headers = egress::headers::outgoing(list, target).map_err(|_| Error::HttpProtocolError)?;
         for (name, secret) in &filled {
@@ -119,14 +121,14 @@ impl Outgoing {
 
 impl WasiHttpHooks for Outgoing {
     fn send_request(&mut self, request: Request<WasiBody>, options: Option<RequestOptions>, _: Sending) -> Answer {
-        let (exchange, body) = match self.prepare(request) {
+        let request = match self.prepare(request) {
             Ok(prepared) => prepared,
             Err(error) => return Box::new(async { Err(error) }),
         };
         let outside = Arc::clone(&self.outside);
         let times = times(options.unwrap_or_default(), self.deadline);
         Box::new(async move {
-            let response = outside.egress.stream(exchange, body.boxed_unsync(), times).await.map_err(told)?;
+            let response = outside.egress.stream(request, times).await.map_err(told)?;
             let response = response.map(|body| body.map_err(told).boxed_unsync());
             Ok((response, Box::new(async { Ok(()) }) as Sending))
         })
@@ -139,5 +141,29 @@ impl WasiHttpHooks for Outgoing {
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
         BODY_CHUNK_BYTES
+    }
+}
+
+/// The bounds in time of one exchange; what the guest doesn't bound, the execution does.
+fn times(options: RequestOptions, deadline: Instant) -> egress::Times {
+    let until = egress::Times::until(deadline);
+    egress::Times {
+        first_byte: options.first_byte_timeout.unwrap_or(until.first_byte),
+        between_bytes: options.between_bytes_timeout.unwrap_or(until.between_bytes),
+        ..until
+    }
+}
+
+fn told(error: egress::Error) -> Error {
+    match error {
+        egress::Error::Closed => Error::DestinationIpProhibited,
+        egress::Error::TimedOut => Error::ConnectionTimeout,
+        egress::Error::TooLarge(bytes) => Error::HttpResponseBodySize(Some(bytes)),
+        egress::Error::RequestTooLarge(bytes) => Error::HttpRequestBodySize(Some(bytes)),
+        egress::Error::Length => Error::HttpRequestBodySize(None),
+        egress::Error::Failed { what, source } => {
+            tracing::debug!(cause = %source, "{what}");
+            Error::InternalError(Some(what.to_owned()))
+        }
     }
 }
