@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use sluice::blob::{Blobs, Spool};
 use sluice::clock::Clock;
 use sluice::config::{self, Config};
-use sluice::model::{Digest, ExecutionId, JsonText, Limits, Module, ModuleId, ModuleKind, PermissionSet};
+use sluice::model::{Digest, ExecutionId, JsonText, Limits, Module, ModuleId, ModuleKind, Permission, PermissionSet};
 use sluice::runtime::{Call, CompileIn, Execution, Outcome, Outside, Parts, Runtime, Witness};
 use sluice::telemetry::{Metrics, ModuleMetrics, TraceContext};
 
@@ -63,9 +63,17 @@ impl InProcess {
     /// # Errors
     /// When it is not built, or the compiler does not take it.
     pub async fn load(&self, name: &str) -> Result<Guest> {
+        self.load_with(name, &[]).await
+    }
+
+    /// The same with permissions.
+    ///
+    /// # Errors
+    /// As those of [`load`](Self::load).
+    pub async fn load_with(&self, name: &str, permissions: &[Permission]) -> Result<Guest> {
         let bytes = bytes::Bytes::from(guest::read(name)?);
         let module = Arc::new(describe(name, &bytes)?);
-        let permissions = Arc::new(PermissionSet::new(&module.permissions)?);
+        let permissions = Arc::new(PermissionSet::new(permissions)?);
         let metrics = self.metrics.module(&module.name, &module.version);
         let guest = Guest { metrics, permissions, bytes, module };
         self.compile(&guest).await?;
