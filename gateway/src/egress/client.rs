@@ -8,52 +8,58 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode, Version};
+use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::time::Instant;
 
-use super::hosts::Hosts;
-use super::resolver::{self, Resolver};
-use super::{Filter, Target};
+use super::body::{Outgoing, RequestBody, ResponseBody, Streamed};
+use super::connector::Connector;
+use super::error::{Cause, Error};
+use super::hosts::{Hosts, Turn};
+use super::resolver::Resolver;
+use super::{Filter, Target, headers};
 use crate::config;
 
 /// Of a head that comes back: what this gateway takes of a request's.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
+const HEAD_BYTES_MAX: u32 = 64 * 1024;
 const HEADERS_MAX: usize = 200;
 
 /// A connection that nobody used for so long is closed: before the minute or more that servers
 /// and balancers wait, since a request on one that they close is lost.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
-/// How long a server may take to be connected to, of the time of the exchange.
+/// How long a server may take until it can be asked, of the time of the exchange.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-type Connector = HttpsConnector<HttpConnector<Resolver>>;
+/// An HTTP/2 connection that many share and that has gone quiet is asked whether it still is one; without it,
+/// each exchange on a dead one would wait for its own end.
+const PING_AFTER: Duration = Duration::from_secs(10);
+const PONG_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What is asked.
+/// What is asked; `B` is a whole body, or one that is made while it is sent ([`RequestBody`]).
 #[derive(Debug)]
-pub struct Request {
-    /// Any but `CONNECT`.
+pub struct Request<B = Bytes> {
+    /// One that [`super::method`] lets through.
     pub method: Method,
     /// Whom, and for what.
     pub target: Target,
-    /// Without those of the connection.
+    /// Those that [`headers::outgoing`] lets through.
     pub headers: HeaderMap,
-    /// All of it.
-    pub body: Bytes,
+    /// At most `[egress] request_bytes`.
+    pub body: B,
 }
 
 /// What came back.
 #[derive(Debug)]
 pub struct Response {
-    /// Any; redirects are not followed.
+    /// Any but 101; redirects are not followed.
     pub status: StatusCode,
     /// As they came.
     pub headers: HeaderMap,
@@ -61,27 +67,23 @@ pub struct Response {
     pub body: Bytes,
 }
 
-/// Why nothing came back. The words hold neither addresses nor what was sent.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The URL's address, or all of its host's, are closed to steps.
-    #[error("no address of the host is public")]
-    Closed,
-    /// The time is over.
-    #[error("there was no whole answer in time")]
-    TimedOut,
-    /// The answer is larger than it may be.
-    #[error("the answer has more than {0} bytes")]
-    TooLarge(u64),
-    /// The other side, or the way to it.
-    #[error("{what}")]
-    Failed {
-        /// In which part.
-        what: &'static str,
-        /// For the operator.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+/// How long an exchange may take; never longer than `[egress] timeout_ms` in all.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// The end of all of it.
+    pub deadline: Instant,
+    /// Until the head of the answer is there, with all that is before it.
+    pub first_byte: Duration,
+    /// From some bytes of its body to the next.
+    pub between_bytes: Duration,
+}
+
+impl Times {
+    /// Nothing but an end.
+    #[must_use]
+    pub fn until(deadline: Instant) -> Self {
+        Self { deadline, first_byte: Duration::MAX, between_bytes: Duration::MAX }
+    }
 }
 
 /// Why the way out can't be opened.
@@ -89,7 +91,7 @@ pub enum Error {
 pub enum OpenError {
     /// The name servers of this machine aren't known.
     #[error("the configuration of this machine's name servers can't be used")]
-    Names(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Names(#[source] Cause),
     /// The certificates that this machine trusts can't be read.
     #[error("TLS to other servers can't be set up")]
     Tls(#[from] rustls::Error),
@@ -97,7 +99,7 @@ pub enum OpenError {
 
 /// The way out. One for a process, so that connections are shared by all executions.
 pub struct Egress {
-    client: Client<Connector, Full<Bytes>>,
+    client: Client<Connector, Outgoing>,
     filter: Arc<Filter>,
     hosts: Hosts,
     config: config::Egress,
@@ -110,112 +112,135 @@ impl Egress {
     /// What this machine lacks.
     pub fn open(config: &config::Egress) -> Result<Self, OpenError> {
         let filter = Arc::new(Filter::new(config.allow_private.clone()));
-        let resolver = Resolver::system(Arc::clone(&filter)).map_err(|error| OpenError::Names(error.into()))?;
-        let mut tcp = HttpConnector::new_with_resolver(resolver);
-        // TLS is put around it.
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_platform_verifier()?
-            .with_no_client_auth();
-        let connector =
-            hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_all_versions();
+        let names = Resolver::system(Arc::clone(&filter)).map_err(|error| OpenError::Names(error.into()))?;
+        let tls = tls_versions()?.with_platform_verifier()?.with_no_client_auth();
+        Ok(Self::with(config, filter, Connector::new(names, tls, CONNECT_TIMEOUT)))
+    }
+
+    fn with(config: &config::Egress, filter: Arc<Filter>, connector: Connector) -> Self {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_MAX)
             .pool_max_idle_per_host(config.connections_per_host)
-            .http1_max_buf_size(HEAD_BYTES_MAX)
+            .http1_max_buf_size(HEAD_BYTES_MAX as usize)
             .http1_max_headers(HEADERS_MAX)
-            .http2_max_header_list_size(HEAD_BYTES_MAX as u32)
+            .http2_max_header_list_size(HEAD_BYTES_MAX)
             .http2_adaptive_window(true)
-            .build(connector.wrap_connector(tcp));
-        let hosts = Hosts::new(config.connections_per_host);
-        Ok(Self { client, filter, hosts, config: config.clone() })
+            .http2_keep_alive_interval(PING_AFTER)
+            .http2_keep_alive_timeout(PONG_TIMEOUT)
+            .build(connector);
+        Self { client, filter, hosts: Hosts::new(config.connections_per_host), config: config.clone() }
     }
 
     /// One exchange, until `deadline` at the latest. A call that is dropped closes its connection.
     ///
     /// # Errors
     /// Why there is no answer. Whether the other side acted on the request is then not known, unless it
-    /// is [`Error::Closed`].
+    /// is [`Error::Closed`], [`Error::RequestTooLarge`] or [`Error::Length`]: then it was not asked.
     pub async fn send(&self, request: Request, deadline: Instant) -> Result<Response, Error> {
+        let most = self.config.request_bytes;
+        let Request { method, target, mut headers, body } = request;
+        let bytes = body.len() as u64;
+        if bytes > most {
+            return Err(Error::RequestTooLarge(most));
+        }
+        // The client writes it.
+        if headers.remove(CONTENT_LENGTH).is_some_and(|said| headers::length(&said) != Some(bytes)) {
+            return Err(Error::Length);
+        }
+        let whole = Request { method, target, headers, body: Outgoing::Whole(Full::new(body)) };
+        let (head, body) = self.exchange(whole, Times::until(deadline)).await?.into_parts();
+        Ok(Response { status: head.status, headers: head.headers, body: collected(body).await? })
+    }
+
+    /// The same with bodies that pass while they are made. The answer's body has the same bounds and ends the
+    /// exchange when it is dropped. Trailers of the request are not sent.
+    ///
+    /// # Errors
+    /// As of [`Egress::send`]; a request's body that is too large, or shorter than its `content-length` says, is only
+    /// known when a part of it was sent. What comes after that length may not be asked for.
+    pub async fn stream(
+        &self,
+        request: Request<RequestBody>,
+        times: Times,
+    ) -> Result<http::Response<ResponseBody>, Error> {
+        let most = self.config.request_bytes;
+        let Request { method, target, headers, body } = request;
+        let length = headers.get(CONTENT_LENGTH).map(|said| headers::length(said).ok_or(Error::Length)).transpose()?;
+        if length.unwrap_or_default().max(body.size_hint().lower()) > most {
+            return Err(Error::RequestTooLarge(most));
+        }
+        let body = Outgoing::Streamed(Streamed::new(body, most, length));
+        self.exchange(Request { method, target, headers, body }, times).await
+    }
+
+    /// What `send` and `stream` share: until the head is there.
+    async fn exchange(&self, request: Request<Outgoing>, times: Times) -> Result<http::Response<ResponseBody>, Error> {
         // The connector takes an address in a URL as it is, without asking a resolver.
         if request.target.address().is_some_and(|address| !self.filter.allows(address)) {
             return Err(Error::Closed);
         }
-        let deadline = deadline.min(Instant::now() + Duration::from_millis(self.config.timeout_ms));
-        tokio::time::timeout_at(deadline, self.exchange(request)).await.unwrap_or(Err(Error::TimedOut))
+        let now = Instant::now();
+        let deadline = times.deadline.min(now + Duration::from_millis(self.config.timeout_ms));
+        let first_byte = now.checked_add(times.first_byte).map_or(deadline, |first| first.min(deadline));
+        let asked = tokio::time::timeout_at(first_byte, self.ask(request)).await;
+        let (answer, turn) = asked.unwrap_or(Err(Error::TimedOut))?;
+        let most = self.config.response_bytes;
+        Ok(answer.map(|body| ResponseBody::new(body, turn, most, deadline, times.between_bytes)))
     }
 
-    async fn exchange(&self, request: Request) -> Result<Response, Error> {
+    async fn ask(&self, request: Request<Outgoing>) -> Result<(http::Response<Incoming>, Turn), Error> {
         let Request { method, target, headers, body } = request;
-        let _turn = self.hosts.turn(&target).await;
-        let mut outgoing = http::Request::new(Full::new(body));
+        let turn = self.hosts.turn(&target).await;
+        let mut outgoing = http::Request::new(body);
         *outgoing.method_mut() = method;
-        *outgoing.uri_mut() = target.url().as_str().parse().map_err(|error| failed("the URL can't be sent", error))?;
+        *outgoing.uri_mut() = target
+            .url()
+            .as_str()
+            .parse()
+            .map_err(|error: http::uri::InvalidUri| Error::failed("the URL can't be sent", error))?;
         *outgoing.version_mut() = Version::HTTP_11;
         *outgoing.headers_mut() = headers;
-        let (head, body) = self.client.request(outgoing).await.map_err(told)?.into_parts();
-        let body = self.receive(body).await?;
-        Ok(Response { status: head.status, headers: head.headers, body })
-    }
-
-    async fn receive(&self, mut body: Incoming) -> Result<Bytes, Error> {
-        let most = self.config.response_bytes;
-        let mut received = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| failed("the answer broke off", error))?;
-            let Ok(data) = frame.into_data() else { continue };
-            if (received.len() + data.len()) as u64 > most {
-                return Err(Error::TooLarge(most));
-            }
-            received.extend_from_slice(&data);
+        let mut answer = self.client.request(outgoing).await.map_err(Error::of_client)?;
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Error::failed("the answer is not HTTP", "another protocol, that nobody asked for"));
         }
-        Ok(received.freeze())
+        // The chunks counted, RFC 9112, section 6.3; who reads on must not take the other.
+        if answer.headers().contains_key(TRANSFER_ENCODING) {
+            answer.headers_mut().remove(CONTENT_LENGTH);
+        }
+        Ok((answer, turn))
     }
+}
+
+/// The body as one piece; of one that came as one, nothing is copied.
+async fn collected(mut body: ResponseBody) -> Result<Bytes, Error> {
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if first.is_empty() && all.is_empty() {
+            first = data;
+            continue;
+        }
+        if all.is_empty() {
+            all.extend_from_slice(&std::mem::take(&mut first));
+        }
+        all.extend_from_slice(&data);
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+fn tls_versions() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, rustls::Error> {
+    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
 }
 
 impl std::fmt::Debug for Egress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Egress").field("filter", &self.filter).finish_non_exhaustive()
     }
-}
-
-/// What a failure of the client means.
-fn told(error: hyper_util::client::legacy::Error) -> Error {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-    while let Some(this) = cause {
-        match this.downcast_ref::<resolver::Error>() {
-            Some(resolver::Error::Closed) => return Error::Closed,
-            Some(resolver::Error::Unknown) => return failed("there is no such host", error),
-            Some(resolver::Error::Failed(_)) => return failed("the host's name can't be looked up", error),
-            None => {}
-        }
-        if this.is::<rustls::Error>() {
-            return failed("TLS with the host failed", error);
-        }
-        if let Some(http) = this.downcast_ref::<hyper::Error>() {
-            if http.is_parse_too_large() {
-                return failed("the head of the answer is too large", error);
-            }
-            if http.is_parse() {
-                return failed("the answer is not HTTP", error);
-            }
-        }
-        cause = this.source();
-    }
-    if error.is_connect() {
-        failed("the host can't be connected to", error)
-    } else {
-        failed("the host closed the connection", error)
-    }
-}
-
-fn failed(what: &'static str, source: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::Failed { what, source: Box::new(source) }
 }
 
 #[cfg(test)]

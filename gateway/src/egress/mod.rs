@@ -5,7 +5,10 @@
 //! does not allow.
 
 mod address;
+mod body;
 mod client;
+mod connector;
+mod error;
 pub mod headers;
 mod hosts;
 mod resolver;
@@ -13,6 +16,8 @@ pub mod secrets;
 mod target;
 
 pub use address::Filter;
-pub use client::{Egress, Error, OpenError, Request, Response};
+pub use body::{RequestBody, ResponseBody};
+pub use client::{Egress, OpenError, Request, Response, Times};
+pub use error::Error;
 pub use headers::method;
 pub use target::{Error as BadTarget, Target};

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::{ResolverBuilder, TokioResolver};
 use hyper_util::client::legacy::connect::dns::Name;
 use tower::Service;
 
@@ -22,6 +23,9 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 const BELIEVED_MAX: Duration = Duration::from_mins(1);
 /// That there is no such name, for less: it may be about to be made.
 const DISBELIEVED_MAX: Duration = Duration::from_secs(5);
+
+/// Of one name. The time for connecting is shared by them all, and who needs more has a balancer.
+const ADDRESSES_MAX: usize = 16;
 
 /// Why a name has no address.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +51,10 @@ pub(super) struct Resolver {
 impl Resolver {
     /// With this machine's name servers and its file of hosts.
     pub(super) fn system(filter: Arc<Filter>) -> Result<Self, Error> {
-        let mut builder = TokioResolver::builder_tokio().map_err(failed)?;
+        Self::bounded(TokioResolver::builder_tokio().map_err(failed)?, filter)
+    }
+
+    fn bounded(mut builder: ResolverBuilder<TokioRuntimeProvider>, filter: Arc<Filter>) -> Result<Self, Error> {
         let options = builder.options_mut();
         options.timeout = ATTEMPT_TIMEOUT;
         options.positive_max_ttl = Some(BELIEVED_MAX);
@@ -55,13 +62,34 @@ impl Resolver {
         Ok(Self { names: builder.build().map_err(failed)?, filter })
     }
 
+    /// With one name server, and the text of a file of hosts.
+    #[cfg(test)]
+    pub(super) fn for_tests(server: SocketAddr, hosts: &str, filter: Arc<Filter>) -> Self {
+        use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+
+        let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
+        connections.iter_mut().for_each(|connection| connection.port = server.port());
+        let server = NameServerConfig::new(server.ip(), true, connections);
+        let config = ResolverConfig::from_name_servers(vec![server]);
+        let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        let mut resolver = Self::bounded(builder, filter).unwrap();
+        let mut known = hickory_resolver::Hosts::default();
+        known.read_hosts_conf(hosts.as_bytes()).unwrap();
+        resolver.names.set_hosts(Arc::new(known));
+        resolver
+    }
+
     async fn look_up(self, name: Name) -> Result<std::vec::IntoIter<SocketAddr>, Error> {
         let found = self.names.lookup_ip(name.as_str()).await.map_err(|error| {
             if error.is_nx_domain() || error.is_no_records_found() { Error::Unknown } else { failed(error) }
         })?;
         // The connector puts the port in.
-        let open: Vec<_> =
-            found.iter().filter(|address| self.filter.allows(*address)).map(|address| (address, 0).into()).collect();
+        let open: Vec<_> = found
+            .iter()
+            .filter(|address| self.filter.allows(*address))
+            .map(|address| (address, 0).into())
+            .take(ADDRESSES_MAX)
+            .collect();
         if open.is_empty() { Err(Error::Closed) } else { Ok(open.into_iter()) }
     }
 }

@@ -8,6 +8,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::*;
+use rustls::RootCertStore;
+
+mod hostile;
+mod names;
+mod streams;
+mod tls;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -18,6 +24,21 @@ fn open(change: impl FnOnce(&mut config::Egress)) -> Egress {
     };
     change(&mut config);
     Egress::open(&config).unwrap()
+}
+
+/// One with names and certificates of the test's own, that opens only 127.0.0.1 of what isn't public.
+fn open_with(names: Names<'_>, roots: RootCertStore, connect_timeout: Duration) -> Egress {
+    let config = config::Egress { allow_private: vec!["127.0.0.1/32".parse().unwrap()], ..config::Egress::default() };
+    let filter = Arc::new(Filter::new(config.allow_private.clone()));
+    let names = Resolver::for_tests(names.server, names.hosts, Arc::clone(&filter));
+    let tls = tls_versions().unwrap().with_root_certificates(roots).with_no_client_auth();
+    Egress::with(&config, filter, Connector::new(names, tls, connect_timeout))
+}
+
+/// Where names are looked up.
+struct Names<'a> {
+    server: SocketAddr,
+    hosts: &'a str,
 }
 
 fn get(url: &str) -> Request {
@@ -39,8 +60,12 @@ async fn head(socket: &mut TcpStream) -> Option<String> {
 
 /// A server that gives every request the same answer, and counts its connections.
 async fn server(answer: impl Into<Vec<u8>>) -> (SocketAddr, Arc<AtomicUsize>) {
+    server_on("127.0.0.1:0".parse().unwrap(), answer).await
+}
+
+async fn server_on(address: SocketAddr, answer: impl Into<Vec<u8>>) -> (SocketAddr, Arc<AtomicUsize>) {
     let (answer, connections) = (Arc::new(answer.into()), Arc::new(AtomicUsize::new(0)));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind(address).await.unwrap();
     let address = listener.local_addr().unwrap();
     let counted = Arc::clone(&connections);
     tokio::spawn(async move {
