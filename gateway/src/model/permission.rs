@@ -1,5 +1,6 @@
 //! What an operator allows a module; everything else is denied.
 
+mod exact;
 mod glob;
 mod set;
 
@@ -62,7 +63,8 @@ pub struct Permission {
 pub struct Denial {
     /// What kind of thing.
     pub permission: PermissionKind,
-    /// On what, in normal form: as a permission that allows it and nothing else would have it. At most
+    /// On what, in normal form: as the permission that allows it and nothing else has it
+    /// ([`Permission::exactly`]). At most
     /// [`RESOURCE_CHARACTERS_MAX`] characters.
     pub resource: String,
 }

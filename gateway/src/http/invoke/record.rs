@@ -127,7 +127,7 @@ impl Running {
             lines_dropped: execution.lines_dropped,
             ..self.take_record()
         };
-        self.recorder.record(record);
+        self.recorder.record_with_denials(record, execution.denials);
     }
 }
 
