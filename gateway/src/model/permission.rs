@@ -74,19 +74,11 @@ impl Denial {
     /// was denied allows that and no more.
     #[must_use]
     pub fn of(permission: PermissionKind, resource: &str) -> Self {
-        let is_url = matches!(permission, PermissionKind::HttpRead | PermissionKind::HttpWrite);
-        let path = if is_url { path_start(resource) } else { 0 };
-        let mut exact = String::with_capacity(resource.len());
-        for (at, character) in resource.char_indices() {
-            if matches!(character, '*' | '?' | '{' | '}' | '\\') || (matches!(character, '[' | ']') && at >= path) {
-                exact.push('\\');
-            }
-            exact.push(character);
-        }
+        let mut exact = Permission::exactly(permission, resource).resource;
         if exact.chars().count() > RESOURCE_CHARACTERS_MAX {
             // No permission is so long: the nearest one that can be given.
-            exact = match resource.get(..path).filter(|_| is_url) {
-                Some(origin) => format!("{origin}/**"),
+            exact = match origin(permission, resource) {
+                Some(origin) => format!("{}/**", Permission::exactly(permission, origin).resource),
                 None => exact.chars().take(NAME_SHOWN_CHARACTERS).chain(['…']).collect(),
             };
         }
@@ -94,10 +86,15 @@ impl Denial {
     }
 }
 
-/// Where the path of a URL begins.
-fn path_start(url: &str) -> usize {
-    let authority = url.find("://").map_or(0, |scheme| scheme + 3);
-    url.get(authority..).and_then(|rest| rest.find('/')).map_or(url.len(), |slash| authority + slash)
+/// A URL up to its path.
+fn origin(permission: PermissionKind, resource: &str) -> Option<&str> {
+    match permission {
+        PermissionKind::HttpRead | PermissionKind::HttpWrite => {}
+        PermissionKind::DatabaseRead | PermissionKind::DatabaseWrite | PermissionKind::SecretUse => return None,
+    }
+    let authority = resource.find("://")? + 3;
+    let path = resource.get(authority..)?.find('/')?;
+    resource.get(..authority + path)
 }
 
 /// What is told of a name that no permission could have.

@@ -234,7 +234,9 @@ async fn nothing_reaches_out_of_a_sqlite_file_and_one_statement_is_run() {
 #[tokio::test]
 async fn mistakes_in_a_statement_are_told_in_the_words_of_sqlite_without_the_statement() {
     let shop = Shop::new();
-    shop.execute("create table stock (sku text primary key, count int check (count > 0)) strict", json!([])).await.unwrap();
+    shop.execute("create table stock (sku text primary key, count int check (count > 0)) strict", json!([]))
+        .await
+        .unwrap();
     for (sql, said) in [
         ("select missing from stock", "no such column: missing"),
         ("select \"missing\" from stock", "no such column: \"missing\""),

@@ -20,7 +20,7 @@ mod crash;
 mod database_sqlite;
 mod executions;
 mod host;
-mod host_db;
+//mod host_db;
 mod host_http;
 mod invoke;
 mod isolation;

@@ -34,8 +34,11 @@ async fn send(gw: &TestGateway, request: &Value) -> Value {
 #[tokio::test]
 async fn a_component_that_speaks_wasi_sends_under_the_same_permissions() {
     let upstream = Upstream::start().await;
-    let permissions =
-        [("http:read", &*upstream.url("/r/*")), ("http:write", &*upstream.url("/w/*")), ("secret:use", "key@127.0.0.1")];
+    let permissions = [
+        ("http:read", &*upstream.url("/r/*")),
+        ("http:write", &*upstream.url("/w/*")),
+        ("secret:use", "key@127.0.0.1"),
+    ];
     let gw = start(&permissions, |_| {}).await;
     let mut post = request(&upstream, "POST", "/w/1?a=b");
     post["body"] = json!("x".repeat(100_000));
@@ -48,7 +51,9 @@ async fn a_component_that_speaks_wasi_sends_under_the_same_permissions() {
     assert_eq!((seen.header("authorization"), seen.header("x-a")), ("Bearer s3cr3t-canary", "1"));
     assert_eq!(seen.header("host"), upstream.authority());
 
-    for refused in [request(&upstream, "GET", "/w/1"), request(&upstream, "POST", "/r/1"), request(&upstream, "GET", "/r/1/2")] {
+    for refused in
+        [request(&upstream, "GET", "/w/1"), request(&upstream, "POST", "/r/1"), request(&upstream, "GET", "/r/1/2")]
+    {
         assert_eq!(send(&gw, &refused).await["err"], "ErrorCode::HttpRequestDenied", "{refused}");
     }
     let dots = send(&gw, &request(&upstream, "GET", "/r/../w/1")).await;

@@ -26,11 +26,9 @@ impl From<Error> for Failure {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Locked => Self::Failed {
-                what: "the database is locked by another".to_owned(),
-                is_transient: true,
-                source: None,
-            },
+            Failure::Locked => {
+                Self::Failed { what: "the database is locked by another".to_owned(), is_transient: true, source: None }
+            }
             Failure::Final(error) => error,
         }
     }
