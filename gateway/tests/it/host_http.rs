@@ -208,8 +208,11 @@ async fn time_and_size_are_bounded_and_a_call_ends_with_its_execution() {
     assert_eq!(answer["err"][0], "timed-out");
     upstream.until_left().await;
     assert_eq!(send(&gw, json!({"method": "GET", "url": upstream.url("/big/1000")})).await["ok"]["status"], 200);
-    let large = send(&gw, json!({"method": "GET", "url": upstream.url("/big/1001")})).await;
-    assert_eq!(large["err"][0], "limit-exceeded", "{large}");
+    // What is a byte over, and what is not taken to its end.
+    for path in ["/big/1001", "/big/50000000"] {
+        let large = send(&gw, json!({"method": "GET", "url": upstream.url(path)})).await;
+        assert_eq!(large["err"][0], "limit-exceeded", "{large}");
+    }
     upstream.until_left().await;
     let long = send(&gw, json!({"method": "POST", "url": upstream.url("/x"), "body": 2_001})).await;
     assert_eq!(long["err"][0], "limit-exceeded", "{long}");
@@ -246,6 +249,21 @@ async fn what_is_malformed_is_said_to_be_and_nothing_is_sent() {
         assert_eq!(answer["err"][0], "invalid-argument", "{request}: {answer}");
     }
     assert_eq!(upstream.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn thousands_of_requests_use_the_connections_of_as_many_as_run_at_once() {
+    const AT_ONCE: usize = 50;
+    let (upstream, gw) = (Upstream::start().await, gateway(|_| {}).await);
+    upload(&gw, "hosts", &[("http:read", "**")]).await;
+    let op = json!(["http", {"method": "GET", "url": upstream.url("/x"), "quiet": true}]);
+    let calls = (0..AT_ONCE).map(|_| gw.invoke("hosts", json!({"ops": [op], "repeat": 100})));
+    for answer in futures_util::future::join_all(calls).await {
+        let output = answer.expect_output();
+        assert!(output["ops"].as_array().unwrap().iter().all(|one| one["ok"]["status"] == 200), "{output}");
+    }
+    assert_eq!(upstream.seen().len(), AT_ONCE * 100);
+    assert!(upstream.connections() <= 100, "{} connections", upstream.connections());
 }
 
 #[test]
