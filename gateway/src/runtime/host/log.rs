@@ -68,7 +68,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
             let state = store.data_mut();
             match line {
                 Some((message, fields, cost)) => {
-                    emit(state, level.into(), &message);
+                    emit(state, level.into(), &message, &fields);
                     state.log.push(level.into(), message, fields, cost);
                 }
                 None if matches!(level, Level::Error) => {
@@ -120,7 +120,7 @@ fn read_line(
 }
 
 /// Repeats a line in the gateway's own log, for whoever turned `sluice::guest` on.
-fn emit(state: &State, level: model::Level, message: &str) {
+fn emit(state: &State, level: model::Level, message: &str, fields: &JsonObject) {
     macro_rules! emit {
         ($level:ident) => {
             tracing::$level!(
@@ -128,6 +128,7 @@ fn emit(state: &State, level: model::Level, message: &str) {
                 module = %state.call.module.name,
                 version = %state.call.module.version,
                 execution_id = %state.call.execution_id,
+                fields = fields.as_str(),
                 "{message}"
             )
         };
