@@ -1,61 +1,207 @@
 //! What one call from a guest into the host costs.
 //!
-//! The slope between an execution with one host call and one with a thousand, so
-//! the instance is not in it. The guest's own part is: the loop of `log-spam` is a few
-//! instructions, but the `context` fixture reads each operation from JSON and tells its result as
-//! JSON, which is most of what is shown for it.
+//! The slope between an execution with one host call and one with many, so the instance is not in it; the
+//! guest's own loop is a few instructions. `db.query` and `http.send` stand beside the same done natively: through
+//! deadpool with a prepared statement, and by a pooled hyper client; the goal for both is 1.2 times that.
 
 use std::hint::black_box;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use criterion::Criterion;
-use sluice::model::JsonText;
-use sluice_bench::in_process::{Ending, Guest, InProcess, json};
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion};
+use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod};
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::json;
+use sluice::config::{Database, DatabaseUrl};
+use sluice::model::{JsonText, Permission, PermissionKind};
+use sluice_bench::in_process::{Ending, Guest, InProcess, json as parsed};
+use tokio_postgres::NoTls;
+
+#[path = "../../gateway/tests/it/support/postgres.rs"]
+mod postgres;
 
 /// The product's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Within the default bounds on log lines and host calls.
-const MANY: usize = 1_000;
+const MANY: u64 = 1_000;
+/// Those that leave the process take long enough to be measured by fewer.
+const MANY_OUTSIDE: u64 = 200;
 
-/// The input that makes a guest call the host so often.
-type InputFor = fn(usize) -> String;
+const SQL: &str = "select id, name, price_cents from products where id = $1";
 
-/// Id, guest, input.
-const CASES: [(&str, &str, InputFor); 4] = [
-    ("log.write", "log-spam", |calls| format!(r#"{{"lines":{calls},"bytes":32}}"#)),
-    ("context.get", "context", |calls| operations(calls, r#"["get","k"]"#)),
-    ("context.set", "context", |calls| operations(calls, r#"["set","k","1"]"#)),
-    ("context.current", "context", |calls| operations(calls, r#"["current"]"#)),
-];
+/// Requests at once in the run that counts connections.
+const AT_ONCE: usize = 64;
+const REQUESTS: usize = 20_000;
 
 fn main() -> Result<()> {
-    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let mut criterion = Criterion::default().configure_from_args();
-    let runtime = tokio.block_on(InProcess::open(|_| {}))?;
+    let server = postgres::Server::start_with(&[]);
+    let database = server.database();
+    tokio.block_on(fill(&database))?;
+    let (address, connections) = upstream()?;
+    let runtime = tokio.block_on(InProcess::open(|config| {
+        config.egress.allow_private = vec![address.ip().into()];
+        // The password in it is the test server's; a mistake would be the bench's.
+        if let Ok(url) = DatabaseUrl::parse(&database.url(), &config.data_dir) {
+            config.databases.insert("bench".to_owned(), Database::new(url));
+        }
+    }))?;
+    let all = |permission| Permission { permission, resource: "**".to_owned() };
+    let permissions = [PermissionKind::HttpRead, PermissionKind::DatabaseRead].map(all);
+    let guest = tokio.block_on(runtime.load_with("calls", &permissions))?;
     let mut group = criterion.benchmark_group("host call");
-    for (id, name, input) in CASES {
-        let (one, many) = (json(&input(1))?, json(&input(MANY))?);
-        let guest = tokio.block_on(runtime.load(name))?;
-        tokio.block_on(runtime.check(&guest, &many, Ending::Completed))?;
-        group.bench_function(id, |bencher| {
-            bencher.to_async(&tokio).iter_custom(|calls| slope(&runtime, &guest, (&one, &many), calls));
-        });
+    for call in ["log.write", "context.get", "context.set", "context.current"] {
+        from_guest(&mut group, &tokio, &runtime, &guest, Called { call, url: "", many: MANY })?;
+    }
+    let url = format!("http://{address}/price");
+    for call in ["db.query", "http.send"] {
+        from_guest(&mut group, &tokio, &runtime, &guest, Called { call, url: &url, many: MANY_OUTSIDE })?;
     }
     group.finish();
+    natively(&mut criterion, &tokio, &database, &url)?;
     criterion.final_summary();
+    if std::env::args().any(|argument| argument == "--bench") {
+        tokio.block_on(at_once(&runtime, &guest, &url))?;
+        report(connections.load(std::sync::atomic::Ordering::Relaxed));
+    }
     Ok(())
 }
 
-fn operations(calls: usize, operation: &str) -> String {
-    format!(r#"{{"ops":[{}]}}"#, vec![operation; calls].join(","))
+#[derive(Clone, Copy)]
+struct Called<'a> {
+    call: &'static str,
+    url: &'a str,
+    many: u64,
+}
+
+impl Called<'_> {
+    fn input(self, count: u64) -> Result<JsonText> {
+        parsed(&json!({"call": self.call, "count": count, "url": self.url, "sql": SQL}).to_string())
+    }
+}
+
+fn from_guest(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    tokio: &tokio::runtime::Runtime,
+    runtime: &InProcess,
+    guest: &Guest,
+    called: Called<'_>,
+) -> Result<()> {
+    let (one, many) = (called.input(1)?, called.input(called.many)?);
+    tokio.block_on(runtime.check(guest, &many, Ending::Completed))?;
+    group.bench_function(called.call, |bencher| {
+        bencher.to_async(tokio).iter_custom(|calls| slope(runtime, guest, (&one, &many, called.many), calls));
+    });
+    Ok(())
+}
+
+/// The same done by a program of ours.
+fn natively(
+    criterion: &mut Criterion,
+    tokio: &tokio::runtime::Runtime,
+    database: &postgres::Database,
+    url: &str,
+) -> Result<()> {
+    let mut group = criterion.benchmark_group("natively");
+    let config: tokio_postgres::Config = database.url().parse()?;
+    let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+    let pool = Pool::builder(manager).max_size(10).build()?;
+    group.bench_function("db.query", |bencher| {
+        bencher.to_async(tokio).iter(|| async { black_box(query(&pool).await) });
+    });
+    let client: Client<HttpConnector, Empty<Bytes>> = {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        Client::builder(TokioExecutor::new()).build(connector)
+    };
+    let uri: http::Uri = url.parse()?;
+    group.bench_function("http.send", |bencher| {
+        bencher.to_async(tokio).iter(|| async {
+            let answer = client.get(uri.clone()).await.ok()?;
+            black_box(answer.into_body().collect().await.ok())
+        });
+    });
+    group.finish();
+    Ok(())
+}
+
+async fn query(pool: &Pool) -> Result<i64> {
+    let client = pool.get().await?;
+    let statement = client.prepare_cached(SQL).await?;
+    let row = client.query_one(&statement, &[&7_i32]).await?;
+    Ok(row.try_get("price_cents")?)
+}
+
+async fn fill(database: &postgres::Database) -> Result<()> {
+    let client = database.connect().await;
+    let sql = "create table products (id int primary key, name text, price_cents bigint);
+        insert into products select n, 'product ' || n, n * 10 from generate_series(1, 1000) n; analyze products";
+    client.batch_execute(sql).await.context("the table can't be made")
+}
+
+/// A server on a thread of its own, that the client doesn't share a runtime with.
+fn upstream() -> Result<(SocketAddr, std::sync::Arc<std::sync::atomic::AtomicUsize>)> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let connections = std::sync::Arc::<std::sync::atomic::AtomicUsize>::default();
+    let counted = std::sync::Arc::clone(&connections);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::spawn(move || {
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            loop {
+                let (stream, _) = listener.accept().await?;
+                counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                stream.set_nodelay(true)?;
+                tokio::spawn(sluice_bench::native::serve_prices(stream));
+            }
+            #[expect(unreachable_code, reason = "names the type of the error")]
+            anyhow::Ok(())
+        })
+    });
+    Ok((address, connections))
+}
+
+/// Many executions that each send, as fast as they can.
+async fn at_once(runtime: &InProcess, guest: &Guest, url: &str) -> Result<()> {
+    let each = REQUESTS / AT_ONCE;
+    let input = Called { call: "http.send", url, many: 0 }.input(each as u64)?;
+    let started = Instant::now();
+    let calls = (0..AT_ONCE).map(|_| runtime.check(guest, &input, Ending::Completed));
+    futures_util::future::try_join_all(calls).await?;
+    tell(each * AT_ONCE, started.elapsed());
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "a figure that criterion has no place for")]
+fn tell(requests: usize, elapsed: Duration) {
+    let per_second = requests as f64 / elapsed.as_secs_f64();
+    println!("{requests} requests from {AT_ONCE} executions at once: {per_second:.0} a second");
+}
+
+#[expect(clippy::print_stdout, reason = "a figure that criterion has no place for")]
+fn report(connections: usize) {
+    println!("{connections} connections for all that was measured, the native client's included");
 }
 
 /// The time of `calls` host calls, from as many pairs of executions as make that many.
-async fn slope(runtime: &InProcess, guest: &Guest, (one, many): (&JsonText, &JsonText), calls: u64) -> Duration {
-    let each = MANY as u64 - 1;
+async fn slope(
+    runtime: &InProcess,
+    guest: &Guest,
+    (one, many, count): (&JsonText, &JsonText, u64),
+    calls: u64,
+) -> Duration {
+    let each = count - 1;
     let pairs = calls.div_ceil(each);
     let (mut short, mut long) = (Duration::ZERO, Duration::ZERO);
     for _ in 0..pairs {

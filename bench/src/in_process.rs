@@ -11,9 +11,9 @@ use jiff::Timestamp;
 use sluice::blob::{Blobs, Spool};
 use sluice::clock::Clock;
 use sluice::config::{self, Config};
-use sluice::model::{Digest, ExecutionId, JsonText, Limits, Module, ModuleId, ModuleKind};
-use sluice::runtime::{Call, CompileIn, Execution, Outcome, Runtime, Witness};
-use sluice::telemetry::{Metrics, ModuleMetrics};
+use sluice::model::{Digest, ExecutionId, JsonText, Limits, Module, ModuleId, ModuleKind, Permission, PermissionSet};
+use sluice::runtime::{Call, CompileIn, Execution, Outcome, Outside, Parts, Runtime, Witness};
+use sluice::telemetry::{Metrics, ModuleMetrics, TraceContext};
 
 use crate::guest;
 
@@ -31,6 +31,7 @@ pub struct Guest {
     pub bytes: bytes::Bytes,
     /// As the registry would describe it.
     pub module: Arc<Module>,
+    permissions: Arc<PermissionSet>,
     metrics: ModuleMetrics,
 }
 
@@ -46,7 +47,14 @@ impl InProcess {
         adjust(&mut config);
         let metrics = Metrics::new();
         let blobs = Blobs::open(&config.blobs, &config.data_dir, Clock::system()).await?;
-        let runtime = Runtime::open(&config, blobs, metrics.clone(), Clock::system(), CompileIn::ThisProcess)?;
+        let runtime = Runtime::open(Parts {
+            config: &config,
+            blobs,
+            outside: Arc::new(Outside::open(&config)?),
+            metrics: metrics.clone(),
+            clock: Clock::system(),
+            compile_in: CompileIn::ThisProcess,
+        })?;
         Ok(Self { runtime, metrics, config, _folder: folder })
     }
 
@@ -55,9 +63,19 @@ impl InProcess {
     /// # Errors
     /// When it is not built, or the compiler does not take it.
     pub async fn load(&self, name: &str) -> Result<Guest> {
+        self.load_with(name, &[]).await
+    }
+
+    /// The same with permissions.
+    ///
+    /// # Errors
+    /// As those of [`load`](Self::load).
+    pub async fn load_with(&self, name: &str, permissions: &[Permission]) -> Result<Guest> {
         let bytes = bytes::Bytes::from(guest::read(name)?);
         let module = Arc::new(describe(name, &bytes)?);
-        let guest = Guest { metrics: self.metrics.module(&module.name, &module.version), bytes, module };
+        let permissions = Arc::new(PermissionSet::new(permissions)?);
+        let metrics = self.metrics.module(&module.name, &module.version);
+        let guest = Guest { metrics, permissions, bytes, module };
         self.compile(&guest).await?;
         Ok(guest)
     }
@@ -95,6 +113,7 @@ impl InProcess {
             execution_id: ExecutionId::starting(started_at),
             started_at,
             module: Arc::clone(&guest.module),
+            permissions: Arc::clone(&guest.permissions),
             metrics: guest.metrics.clone(),
             function: "run".to_owned(),
             input: input.clone(),
@@ -102,6 +121,7 @@ impl InProcess {
             env: Vec::new(),
             limits: self.config.limits.effective(),
             trace: None,
+            trace_context: TraceContext::default(),
             witness: Witness::default(),
         };
         Ok(self.runtime.run(ready, call).await)

@@ -41,7 +41,7 @@ use crate::http::service::{Door, Handler};
 use crate::http::{self, invoke, listener};
 use crate::model::ExecutionError;
 use crate::registry::{self, Registry};
-use crate::runtime::{self, CompileIn, Runtime};
+use crate::runtime::{self, CompileIn, Outside, Runtime};
 use crate::store::postgres::PostgresStore;
 use crate::store::recorder::{self, Recorder};
 use crate::store::refusals::{self, Refusals};
@@ -86,6 +86,9 @@ pub enum Error {
     /// The engine can't be started.
     #[error(transparent)]
     Runtime(#[from] runtime::Error),
+    /// What steps reach.
+    #[error(transparent)]
+    Outside(#[from] runtime::OpenError),
     /// The modules can't be loaded.
     #[error(transparent)]
     Registry(#[from] registry::Error),
@@ -267,7 +270,14 @@ impl Parts {
         let store = open_store(config, data_folder).await?;
         store.end_interrupted(&interrupted()).await?;
         let blobs = Blobs::open(&config.blobs, &config.data_dir, clock.clone()).await?;
-        let runtime = Runtime::open(config, blobs.clone(), metrics.clone(), clock.clone(), compile_in)?;
+        let runtime = Runtime::open(runtime::Parts {
+            config,
+            blobs: blobs.clone(),
+            outside: Arc::new(Outside::open(config)?),
+            metrics: metrics.clone(),
+            clock: clock.clone(),
+            compile_in,
+        })?;
         let runtime = Arc::new(runtime);
         let changes = TaskTracker::new();
         let registry = Registry::open(registry::Parts {

@@ -3,6 +3,7 @@
 //! Owns the story and what it asserts. Invariant: every answer that is shown came from the gateway
 //! just now, and one that is not as told fails the demo.
 
+mod desk;
 mod orders;
 mod timing;
 
@@ -52,7 +53,7 @@ struct Attack {
 /// Runs the demo.
 pub fn run(steps: &mut Steps, listen: Option<SocketAddr>, ending: Ending) -> Result<()> {
     let paint = steps.paint();
-    steps.step("programs", |step| system::ensure(step, &[system::C_COMPILER]))?;
+    steps.step("programs", |step| system::ensure(step, &[system::C_COMPILER, system::POSTGRESQL]))?;
     guests::build(steps)?;
     let program =
         steps.step("the gateway, in release (minutes the first time)", |step| gateway::build(step, &["--release"]))?;
@@ -71,6 +72,7 @@ pub fn run(steps: &mut Steps, listen: Option<SocketAddr>, ending: Ending) -> Res
         shown(&gateway, paint, &["logs", &execution])?;
         Ok(())
     })?;
+    steps.step("a step with two databases, an API and a secret", |step| desk::run(step, gateway.program(), paint))?;
     steps.step("time", |_| timing::measure(&gateway))?;
     steps.step("what an operator sees", |_| metrics(&gateway))?;
     match ending {

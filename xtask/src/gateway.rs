@@ -41,6 +41,16 @@ pub struct Gateway {
 impl Gateway {
     /// Starts `program` on `address`, and waits until it is ready. `purpose` names its files in `target`.
     pub fn start(purpose: &'static str, program: PathBuf, address: SocketAddr) -> Result<Self> {
+        Self::start_configured(purpose, program, address, &[])
+    }
+
+    /// The same, configured by variables.
+    pub fn start_configured(
+        purpose: &'static str,
+        program: PathBuf,
+        address: SocketAddr,
+        variables: &[(&str, String)],
+    ) -> Result<Self> {
         let lock = File::create(project::path(&format!("target/{purpose}.lock")))?;
         lock.try_lock().with_context(|| format!("another {purpose} runs here: stop it first"))?;
         let data = project::path(&format!("target/{purpose}-data"));
@@ -51,6 +61,7 @@ impl Gateway {
         let child = Command::new(&program)
             .args(["serve", "--listen", &address.to_string(), "--data-dir"])
             .arg(&data)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -40,6 +40,10 @@ impl Connection {
         self.request("POST", path, json)
     }
 
+    pub fn put(&mut self, path: &str, json: &str) -> Result<Answer> {
+        self.request("PUT", path, json)
+    }
+
     fn request(&mut self, method: &str, path: &str, json: &str) -> Result<Answer> {
         let request = format!(
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n\

@@ -13,6 +13,7 @@ mod gateway;
 mod guests;
 mod http;
 mod licences;
+mod postgres;
 mod project;
 mod sources;
 mod steps;

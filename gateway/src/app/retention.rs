@@ -32,6 +32,7 @@ pub(super) struct Sweeper {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Swept {
     executions: u64,
+    denials: u64,
     audit: u64,
 }
 
@@ -47,8 +48,8 @@ impl Sweeper {
             loop {
                 match self.sweep().await {
                     Ok(swept) if swept == Swept::default() => {}
-                    Ok(Swept { executions, audit }) => {
-                        tracing::info!(executions, audit, "swept what was over its retention");
+                    Ok(Swept { executions, denials, audit }) => {
+                        tracing::info!(executions, denials, audit, "swept what was over its retention");
                     }
                     Err(error) => {
                         let error: &(dyn std::error::Error + 'static) = &error;
@@ -68,6 +69,7 @@ impl Sweeper {
         let mut swept = Swept::default();
         if let Some(before) = self.days_ago(self.config.executions_days) {
             swept.executions += self.in_batches(|limit| self.store.delete_oldest_executions(before, limit)).await?;
+            swept.denials += self.in_batches(|limit| self.store.delete_oldest_denials(before, limit)).await?;
         }
         if let Some(max) = self.config.executions_max {
             swept.executions += self.executions_over(max).await?;
@@ -125,11 +127,12 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::{AuditEntry, ExecutionId, ExecutionRecord, Module, Status, action};
+    use crate::model::{AuditEntry, Denial, ExecutionId, ExecutionRecord, Module, PermissionKind, Status, action};
     use crate::store::contract::{module, record, row};
     use crate::store::sqlite::SqliteStore;
     use crate::store::{
-        Audit as _, AuditFilter, ExecutionFilter, Executions as _, Modules as _, PageRequest, Store as _,
+        Audit as _, AuditFilter, DenialBatch, Denials as _, ExecutionFilter, Executions as _, Modules as _,
+        PageRequest, Store as _,
     };
 
     const FIRST: PageRequest = PageRequest { page: 1, limit: 200 };
@@ -190,8 +193,24 @@ mod tests {
         let sweeper = kept.sweeper(config::Retention { executions_days: Some(1), ..nothing() });
         assert_eq!(sweeper.sweep().await.unwrap(), Swept::default());
         kept.hand.advance_ms(1000);
-        assert_eq!(sweeper.sweep().await.unwrap(), Swept { executions: 500, audit: 0 });
+        assert_eq!(sweeper.sweep().await.unwrap(), Swept { executions: 500, denials: 0, audit: 0 });
         assert_eq!(kept.executions().await, 3);
+    }
+
+    #[tokio::test]
+    async fn denials_go_with_the_age_of_executions() {
+        let kept = Kept::new().await;
+        for resource in ["old", "new"] {
+            let run = ExecutionRecord { started_at: kept.clock.now(), ..record(&kept.module, Status::Completed) };
+            let mut batch = DenialBatch::default();
+            batch.add(&run, [Denial { permission: PermissionKind::DatabaseRead, resource: resource.to_owned() }]);
+            kept.store.record_denials(Arc::new(batch)).await.unwrap();
+            kept.hand.advance_ms(24 * 3_600_000);
+        }
+        let sweeper = kept.sweeper(config::Retention { executions_days: Some(1), ..nothing() });
+        assert_eq!(sweeper.sweep().await.unwrap(), Swept { denials: 1, ..Swept::default() });
+        let left = kept.store.list_denials(kept.module.id, FIRST).await.unwrap();
+        assert_eq!((left.total, left.items[0].resource.as_str()), (1, "new"));
     }
 
     #[tokio::test]
@@ -201,7 +220,7 @@ mod tests {
         let newest = kept.clock.now();
         kept.execute(100).await;
         let sweeper = kept.sweeper(config::Retention { executions_max: Some(100), ..nothing() });
-        assert_eq!(sweeper.sweep().await.unwrap(), Swept { executions: 2900, audit: 0 });
+        assert_eq!(sweeper.sweep().await.unwrap(), Swept { executions: 2900, denials: 0, audit: 0 });
         let left = kept.store.list_executions(&ExecutionFilter::default(), FIRST).await.unwrap();
         assert_eq!(left.total, 100);
         assert!(left.items.iter().all(|record| record.started_at >= newest));
@@ -218,7 +237,7 @@ mod tests {
         assert_eq!(kept.sweeper(nothing()).sweep().await.unwrap(), Swept::default());
         let sweeper = kept.sweeper(config::Retention { audit_days: Some(99), ..nothing() });
         // With that of the module.
-        assert_eq!(sweeper.sweep().await.unwrap(), Swept { executions: 0, audit: 301 });
+        assert_eq!(sweeper.sweep().await.unwrap(), Swept { executions: 0, denials: 0, audit: 301 });
         assert_eq!(kept.store.list_audit(&AuditFilter::default(), FIRST).await.unwrap().total, 0);
         assert_eq!(kept.executions().await, 10);
     }

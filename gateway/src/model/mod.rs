@@ -5,6 +5,7 @@
 //! clock, and depends on nothing of this crate but `error`'s vocabulary.
 
 mod audit;
+mod denial;
 mod digest;
 mod execution;
 mod id;
@@ -19,6 +20,7 @@ mod permission;
 mod signature;
 
 pub use audit::{AuditEntry, AuditOutcome, action};
+pub use denial::RecordedDenial;
 pub use digest::{Digest, ParseDigestError};
 pub use execution::{ExecutionError, ExecutionRecord, Level, LogLine, Status};
 pub use id::{AuditId, ExecutionId, KeyId, ModuleId};

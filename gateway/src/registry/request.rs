@@ -6,7 +6,7 @@
 use super::Upload;
 use crate::config;
 use crate::error::FieldError;
-use crate::model::{Limits, Permission, PermissionKind};
+use crate::model::{Limits, Permission, PermissionKind, PermissionSet};
 
 /// Permissions of one module. They are looked through at every host call.
 pub const PERMISSIONS_MAX: usize = 200;
@@ -35,7 +35,13 @@ pub(super) fn check_permissions(path: &str, permissions: &[Permission]) -> Vec<F
         let error = permission.check().err()?;
         Some(FieldError::new(format!("{path}/{index}/resource"), "bad-glob", error.to_string()))
     };
-    permissions.iter().enumerate().filter_map(mistake).collect()
+    let mistakes: Vec<_> = permissions.iter().enumerate().filter_map(mistake).collect();
+    if !mistakes.is_empty() {
+        return mistakes;
+    }
+    // Each one compiles; all of them together may be too much.
+    let whole = PermissionSet::new(permissions).err();
+    whole.map(|error| FieldError::new(path, "too-complex", error.to_string())).into_iter().collect()
 }
 
 /// Every mistake in limits, each with its path below `path`.

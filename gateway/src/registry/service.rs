@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
@@ -414,6 +414,7 @@ fn with_trust(parts: &Parts, module: Module, trusted: Trusted) -> Arc<Revision> 
         metrics: parts.metrics.module(&module.name, &module.version),
         module: Arc::new(module),
         trusted,
+        permissions: OnceLock::new(),
     })
 }
 
@@ -437,7 +438,10 @@ pub(super) async fn in_task<T: Send + 'static>(
     tasks.spawn(work.in_current_span()).await.unwrap_or_else(|error| Err(ended_early(&error)))
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+/// Runs `work` beside the requests, to its end.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(ended_early(&error)))
 }
 

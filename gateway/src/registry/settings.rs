@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::service::{about, in_task, revised};
+use super::service::{about, blocking, in_task, revised};
 use super::{Error, Registry, request};
 use crate::model::{AuditEntry, Limits, Module, ModuleRef, Permission};
 
@@ -23,10 +23,12 @@ impl Registry {
         permissions: Vec<Permission>,
         audit: AuditEntry,
     ) -> Result<Arc<Module>, Error> {
-        let mistakes = request::check_permissions("", &permissions);
-        if !mistakes.is_empty() {
-            return Err(Error::BadRequest(mistakes));
-        }
+        // The longest list takes a moment to compile.
+        let permissions = blocking(move || match request::check_permissions("", &permissions) {
+            mistakes if mistakes.is_empty() => Ok(permissions),
+            mistakes => Err(Error::BadRequest(mistakes)),
+        })
+        .await?;
         let (registry, reference) = (Arc::clone(self), reference.clone());
         in_task(&self.parts.changes, async move {
             let _row_and_snapshot = registry.rows.lock().await;

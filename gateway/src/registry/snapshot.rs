@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use semver::Version;
 
 use super::trust::{Refusal, Trust};
-use crate::model::{EffectiveLimits, Module, ModuleId, ModuleName, ModuleRef};
+use crate::model::{EffectiveLimits, Module, ModuleId, ModuleName, ModuleRef, PermissionSet};
 use crate::telemetry::ModuleMetrics;
 
 /// One version, with what was worked out once for all its executions.
@@ -23,6 +23,8 @@ pub struct Revision {
     /// Its counters.
     pub metrics: ModuleMetrics,
     pub(super) trusted: Trusted,
+    /// Made at the first call: most of many versions are never called.
+    pub(super) permissions: OnceLock<Arc<PermissionSet>>,
 }
 
 /// Whether a version may run. Neither its signature nor the configuration changes, so it is asked once,
@@ -52,6 +54,22 @@ impl Revision {
     pub fn verify(&self) -> Result<(), &Refusal> {
         let answer = self.trusted.answer.get_or_init(|| self.trusted.trust.check_stored(&self.module));
         answer.as_ref().copied()
+    }
+
+    /// What it may do. The first call compiles the module's permissions, the others look at a flag. A list that
+    /// an earlier version took and this one can't compile allows nothing, and is told once.
+    pub fn permission_set(&self) -> &Arc<PermissionSet> {
+        self.permissions.get_or_init(|| match PermissionSet::new(&self.module.permissions) {
+            Ok(set) => Arc::new(set),
+            Err(error) => {
+                let Module { name, version, .. } = &*self.module;
+                tracing::error!(
+                    module = %name, %version, %error,
+                    "the stored permissions can't be compiled, so everything is denied; replace them"
+                );
+                Arc::default()
+            }
+        })
     }
 
     /// Whether all that [`verify`](Self::verify) looks at is the same in `module`.

@@ -3,6 +3,7 @@
 //! Owns the store for as long as the call takes. Invariant: a store is entered for
 //! one call only, and never again after a trap, a timeout or a cancellation.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wasmtime::{Engine, Store, Trap, UpdateDeadline};
@@ -10,6 +11,7 @@ use wasmtime::{Engine, Store, Trap, UpdateDeadline};
 use super::bindings::sluice::step::types as wit;
 use super::engine::WASM_STACK_BYTES;
 use super::limits::LimitReached;
+use super::outside::Outside;
 use super::state::State;
 use super::{Bounds, Call, Execution, Failure, Ready, Usage, outcome};
 use crate::error::Code;
@@ -27,15 +29,23 @@ const COPY_BYTES_SLACK: u64 = 16 * 1024 * 1024;
 /// this true.
 const COPY_LIMIT_MESSAGE: &str = "fuel allocated for hostcalls has been exhausted";
 
+/// What all executions share.
+#[derive(Clone, Copy)]
+pub(super) struct Surroundings<'a> {
+    pub(super) bounds: &'a Bounds,
+    pub(super) outside: &'a Arc<Outside>,
+}
+
 /// Runs `call` on a fresh instance. Cancelled, the instance is dropped in the
 /// middle of what it did, and the call's witness is told what that was.
-pub(super) async fn run(engine: &Engine, ready: &Ready, call: Call, bounds: &Bounds) -> Execution {
+pub(super) async fn run(engine: &Engine, ready: &Ready, call: Call, surroundings: Surroundings<'_>) -> Execution {
+    let bounds = surroundings.bounds;
     let started = Instant::now();
     let timeout = Duration::from_millis(call.limits.timeout_ms);
     let deadline = started.checked_add(timeout).unwrap_or(started);
     let limits = call.limits;
     let mut entered =
-        Entered { store: store(engine, call, bounds, deadline), fuel: limits.fuel, started, has_returned: false };
+        Entered { store: store(engine, call, surroundings, deadline), fuel: limits.fuel, started, has_returned: false };
 
     // The timer is set only once the call has to wait for something, so a short
     // call pays nothing for it.
@@ -49,8 +59,9 @@ pub(super) async fn run(engine: &Engine, ready: &Ready, call: Call, bounds: &Bou
         Ok(Err(error)) => Err(classify(&error, &limits, &usage, bounds)),
         Err(_) => Err(timed_out(limits.timeout_ms, &usage)),
     };
+    let denials = state.finish_denials();
     let (lines, lines_dropped) = state.log.finish();
-    Execution { result, data: state.context.finish(), usage, lines, lines_dropped, denials: Vec::new() }
+    Execution { result, data: state.context.finish(), usage, lines, lines_dropped, denials }
 }
 
 /// A store from its one call to its end.
@@ -76,14 +87,17 @@ impl Drop for Entered {
     fn drop(&mut self) {
         if !self.has_returned {
             let usage = self.usage();
-            self.store.data_mut().log.cancel(usage);
+            let state = self.store.data_mut();
+            let denials = state.finish_denials();
+            state.log.cancel(usage, denials);
         }
     }
 }
 
-fn store(engine: &Engine, call: Call, bounds: &Bounds, deadline: Instant) -> Store<State> {
+fn store(engine: &Engine, call: Call, surroundings: Surroundings<'_>, deadline: Instant) -> Store<State> {
+    let Surroundings { bounds, outside } = surroundings;
     let limits = call.limits;
-    let mut store = Store::new(engine, State::new(call, bounds, deadline));
+    let mut store = Store::new(engine, State::new(call, bounds, Arc::clone(outside), deadline));
     store.limiter(|state| &mut state.memory);
     if let Some(fuel) = limits.fuel {
         // Fails only on an engine that doesn't meter, and then there is no bound to set.

@@ -11,12 +11,14 @@ mod artifact;
 mod bindings;
 pub mod cache;
 mod compile;
+mod denials;
 mod engine;
 mod host;
 mod instance;
 mod limits;
 mod load;
 mod outcome;
+mod outside;
 mod refusals;
 mod state;
 pub mod worker;
@@ -25,6 +27,7 @@ pub use compile::CompileIn;
 pub use engine::Metering;
 pub use host::log::{Cancelled, Witness};
 pub use load::{Artifact, LoadError};
+pub use outside::{OpenError, Outside};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,8 +40,8 @@ use crate::blob::{Blobs, Spool};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::error::{Code, FieldError};
-use crate::model::{Denial, Digest, EffectiveLimits, ExecutionId, JsonText, LogLine, Module};
-use crate::telemetry::{Metrics, ModuleMetrics, Sampled};
+use crate::model::{Denial, Digest, EffectiveLimits, ExecutionId, JsonText, LogLine, Module, PermissionSet};
+use crate::telemetry::{Metrics, ModuleMetrics, Sampled, TraceContext};
 
 /// Runs steps. Shared behind an `Arc`.
 pub struct Runtime {
@@ -46,6 +49,23 @@ pub struct Runtime {
     admission: admission::Admission,
     loader: Arc<load::Loader>,
     bounds: Bounds,
+    outside: Arc<Outside>,
+}
+
+/// What a runtime is made of.
+pub struct Parts<'a> {
+    /// The pool, the cache and the limits.
+    pub config: &'a Config,
+    /// Components.
+    pub blobs: Blobs,
+    /// What steps may reach.
+    pub outside: Arc<Outside>,
+    /// Counters.
+    pub metrics: Metrics,
+    /// The time.
+    pub clock: Clock,
+    /// Where components are compiled.
+    pub compile_in: CompileIn,
 }
 
 /// Bounds of an execution that neither a module nor a call can change.
@@ -67,6 +87,8 @@ pub struct Call {
     pub started_at: Timestamp,
     /// What runs.
     pub module: Arc<Module>,
+    /// What it may do.
+    pub permissions: Arc<PermissionSet>,
     /// The counters of the module.
     pub metrics: ModuleMetrics,
     /// The step function.
@@ -81,6 +103,8 @@ pub struct Call {
     pub limits: EffectiveLimits,
     /// Set when the request is traced.
     pub trace: Option<Sampled>,
+    /// What the request said of its trace, for what is asked of others on its behalf.
+    pub trace_context: TraceContext,
     /// Tells what the execution did when it is cancelled; a new one for each call.
     pub witness: Witness,
 }
@@ -204,13 +228,8 @@ impl Runtime {
     ///
     /// # Errors
     /// When not even a small pool can be had, or the folder can't be written.
-    pub fn open(
-        config: &Config,
-        blobs: Blobs,
-        metrics: Metrics,
-        clock: Clock,
-        compile_in: CompileIn,
-    ) -> Result<Self, Error> {
+    pub fn open(parts: Parts<'_>) -> Result<Self, Error> {
+        let Parts { config, blobs, outside, metrics, clock, compile_in } = parts;
         let metering = if config.limits.fuel.is_some() { Metering::Fuel } else { Metering::Off };
         let pool = engine::open(config.runtime.instances, metering).map_err(Error::Engine)?;
         let folder = config.data_dir.join("artifacts");
@@ -230,6 +249,7 @@ impl Runtime {
             engine: pool.engine,
             loader: Arc::new(loader),
             bounds: Bounds::new(&config.limits, clock),
+            outside,
         })
     }
 
@@ -255,7 +275,8 @@ impl Runtime {
     /// Runs `call`. Cancelled, the execution ends at once, and the call's witness tells of it.
     pub async fn run(&self, ready: Ready, call: Call) -> Execution {
         let span = call.trace.as_ref().map(|trace| trace.span().clone());
-        let run = instance::run(&self.engine, &ready, call, &self.bounds);
+        let surroundings = instance::Surroundings { bounds: &self.bounds, outside: &self.outside };
+        let run = instance::run(&self.engine, &ready, call, surroundings);
         match span {
             None => run.await,
             Some(span) => run.instrument(span).await,

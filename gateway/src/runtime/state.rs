@@ -1,5 +1,6 @@
 //! What one execution carries through its host calls.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use wasmtime::component::ResourceTable;
@@ -7,11 +8,16 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::WasiHttpCtx;
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
+use super::bindings::sluice::step::types::HostError;
+use super::denials::{Asker, Denials};
 use super::host::context::Context;
 use super::host::log::Log;
-use super::host::outgoing::DenyOutgoing;
+use super::host::outgoing::Outgoing;
 use super::limits::MemoryLimiter;
+use super::outside::Outside;
 use super::{Bounds, Call};
+use crate::clock::Clock;
+use crate::model::{Denial, PermissionKind};
 use crate::telemetry::Sampled;
 
 /// Handles of WASI resources (streams, pollables) an execution may hold at once:
@@ -34,6 +40,11 @@ pub(super) struct State {
     pub(super) log: Log,
     pub(super) context: Context,
     pub(super) deadline: Instant,
+    pub(super) outside: Arc<Outside>,
+    /// Requests that were sent with a key of the host's.
+    pub(super) keyed_requests: u32,
+    denials: Denials,
+    clock: Clock,
     host_calls_left: u32,
     host_calls_max: u32,
     host_call_spans_left: u32,
@@ -41,11 +52,12 @@ pub(super) struct State {
     wasi: Option<WasiCtx>,
     table: ResourceTable,
     http: WasiHttpCtx,
-    outgoing: DenyOutgoing,
+    /// Made when it is first asked for, too.
+    outgoing: Option<Box<Outgoing>>,
 }
 
 impl State {
-    pub(super) fn new(mut call: Call, bounds: &Bounds, deadline: Instant) -> Self {
+    pub(super) fn new(mut call: Call, bounds: &Bounds, outside: Arc<Outside>, deadline: Instant) -> Self {
         let log = Log::new(bounds.log_lines, bounds.log_bytes, call.witness.clone(), bounds.clock.clone());
         let mut table = ResourceTable::new();
         table.set_max_capacity(WASI_RESOURCES_MAX);
@@ -56,13 +68,17 @@ impl State {
             context: Context::new(call.data.take()),
             log,
             deadline,
+            outside,
+            keyed_requests: 0,
+            denials: Denials::default(),
+            clock: bounds.clock.clone(),
             host_calls_left: bounds.host_calls,
             host_calls_max: bounds.host_calls,
             host_call_spans_left: HOST_CALL_SPANS_MAX,
             wasi: None,
             table,
             http,
-            outgoing: DenyOutgoing,
+            outgoing: None,
             call,
         }
     }
@@ -71,6 +87,35 @@ impl State {
     pub(super) fn count_host_call(&mut self) -> Result<(), u32> {
         self.host_calls_left = self.host_calls_left.checked_sub(1).ok_or(self.host_calls_max)?;
         Ok(())
+    }
+
+    /// Whether the module may do this.
+    ///
+    /// # Errors
+    /// What the step is told: the permission that it would need.
+    pub(super) fn permit(&mut self, kind: PermissionKind, resource: &str) -> Result<(), HostError> {
+        let checked = self.denials.check(Asker::of(&self.call), kind, resource, &self.clock);
+        checked.map_err(|denial| HostError::PermissionDenied(denial.to_string()))
+    }
+
+    /// Tells of what the operator has closed, whatever the permissions say.
+    pub(super) fn deny(&mut self, denial: Denial) -> Denial {
+        self.denials.deny(Asker::of(&self.call), denial, &self.clock)
+    }
+
+    /// All that was denied, with its lines in the log.
+    pub(super) fn finish_denials(&mut self) -> Vec<Denial> {
+        if let Some(outgoing) = &mut self.outgoing {
+            self.denials.join(std::mem::take(&mut outgoing.denials));
+        }
+        let denials = self.denials.finish();
+        self.log.push_denials(&denials);
+        denials.into_iter().map(|(_, denial)| denial).collect()
+    }
+
+    /// The same for every attempt of a step of a run; an execution on its own is its only attempt.
+    pub(super) fn idempotency_key(&self) -> String {
+        self.call.execution_id.to_string()
     }
 
     /// The span of a host call, in an execution that is traced.
@@ -91,6 +136,13 @@ impl WasiView for State {
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { hooks: &mut self.outgoing, table: &mut self.table, ctx: &mut self.http }
+        let Self { outgoing, call, outside, clock, deadline, host_calls_left, table, http, .. } = self;
+        let outgoing =
+            outgoing.get_or_insert_with(|| Box::new(Outgoing::new(call, outside, clock, (*deadline).into())));
+        outgoing.settle(|made| {
+            *host_calls_left = host_calls_left.saturating_sub(made);
+            *host_calls_left
+        });
+        WasiHttpCtxView { hooks: &mut **outgoing, table, ctx: http }
     }
 }

@@ -77,6 +77,11 @@ macro_rules! contract_tests {
             a_change_of_a_module_has_its_row
             a_change_whose_row_is_refused_did_not_happen
             executions_go_ahead_of_their_module
+            denials_are_counted_and_listed_newest_first
+            denials_of_one_instant_have_one_order
+            a_module_keeps_its_newest_denials
+            denials_go_with_their_module_and_with_their_age
+            batches_that_come_together_are_all_counted
             the_id_of_a_store_stays
         );
         crate::store::contract_keys::contract_tests!($open);
@@ -100,6 +105,11 @@ pub(crate) use contract_tests;
 pub(crate) use super::contract_audit::{
     a_change_of_a_module_has_its_row, a_change_whose_row_is_refused_did_not_happen,
     executions_go_ahead_of_their_module, row, the_id_of_a_store_stays, what_is_gone_is_not_changed,
+};
+pub(crate) use super::contract_denials::{
+    a_module_keeps_its_newest_denials, batches_that_come_together_are_all_counted,
+    denials_are_counted_and_listed_newest_first, denials_go_with_their_module_and_with_their_age,
+    denials_of_one_instant_have_one_order,
 };
 pub(crate) use super::contract_keys::{audit_entry, key};
 pub(crate) use super::contract_logs::{logs_are_narrowed_by_level_and_module, p36_execution_log_filtering};

@@ -1,6 +1,6 @@
 //! The control plane's persistence, by use case.
 //!
-//! Owns rows: modules, executions and their logs, keys, the audit. Does not own bytes of
+//! Owns rows: modules, executions, their logs and denials, keys, the audit. Does not own bytes of
 //! components (`blob`) nor what a module may be (`registry`). One file an
 //! aggregate a backend; SQL is visible there. Invariant: what a method returned
 //! `Ok` for survives `kill -9`.
@@ -13,6 +13,7 @@ pub mod shared;
 pub mod sqlite;
 
 mod audit;
+mod denials;
 mod keys;
 mod retention;
 
@@ -21,12 +22,15 @@ pub(crate) mod contract;
 #[cfg(test)]
 mod contract_audit;
 #[cfg(test)]
+mod contract_denials;
+#[cfg(test)]
 mod contract_keys;
 #[cfg(test)]
 mod contract_logs;
 mod version_key;
 
 pub use audit::{Audit, AuditFilter};
+pub use denials::{DENIALS_OF_MODULE_MAX, DenialBatch, Denials};
 pub use keys::{KeyDeleted, KeyInserted, Keys};
 pub use retention::Retention;
 
@@ -224,7 +228,7 @@ pub trait Executions: Send + Sync {
 
 /// A whole backend.
 #[async_trait]
-pub trait Store: Modules + Executions + Keys + Audit + Retention {
+pub trait Store: Modules + Executions + Denials + Keys + Audit + Retention {
     /// Which store this is: made with its schema, the same for all gateways on it and for good.
     async fn id(&self) -> Result<Uuid, Error>;
     /// A round trip, for readiness.

@@ -1,7 +1,7 @@
 //! The way of an execution record into the store: a bounded queue and batches.
 //!
 //! Owns what is queued and when it is written. Does not own rows (the store) nor
-//! what is worth recording (`runtime`). Invariants: whoever records never waits,
+//! what is worth recording (`runtime`). What executions were denied comes with their records. Invariants: whoever records never waits,
 //! every record is stored or counted as dropped, and nothing says that a record is
 //! stored which isn't.
 
@@ -12,20 +12,20 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, SharedStore};
-use crate::model::{ExecutionRecord, LogLine};
+use super::{DenialBatch, Error, SharedStore};
+use crate::model::{Denial, ExecutionRecord, LogLine};
 
 /// The bounds of the queue, and the pace of the batches.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Records that may be queued: some seconds of them at the highest rate, 25 MB.
     pub records_max: usize,
-    /// Log lines that may be queued, in bytes of memory, roughly.
+    /// Log lines and denials that may be queued, in bytes of memory, roughly.
     pub log_bytes_max: u64,
     /// Records of one transaction: 5 ms of writing. Larger ones are no faster a
     /// record, and other writes wait longer.
     pub batch_records: usize,
-    /// Log lines of one transaction, in bytes of memory, roughly.
+    /// Log lines and denials of one batch, in bytes of memory, roughly.
     pub batch_log_bytes: u64,
     /// How long a record waits for others to share its transaction; readers are
     /// promised a second.
@@ -94,6 +94,7 @@ struct Shared {
 #[derive(Debug)]
 struct Queued {
     record: ExecutionRecord,
+    denials: Vec<Denial>,
     log_bytes: u64,
     /// Told when the record is stored; dropped, which wakes the other end too, when it is given up.
     done: Option<oneshot::Sender<()>>,
@@ -127,7 +128,12 @@ impl Recorder {
 
     /// Queues a record of an execution that began or ended; counts it as dropped when the queue is full. Never waits.
     pub fn record(&self, record: ExecutionRecord) {
-        self.offer(record, None);
+        self.offer(record, Vec::new(), None);
+    }
+
+    /// The same with what the execution was denied, each thing once.
+    pub fn record_with_denials(&self, record: ExecutionRecord, denials: Vec<Denial>) {
+        self.offer(record, denials, None);
     }
 
     /// Queues a record and waits until it is stored: for what must be readable at once. While the store is
@@ -137,7 +143,7 @@ impl Recorder {
     /// [`Dropped`] where it never will be.
     pub async fn record_durably(&self, record: ExecutionRecord) -> Result<(), Dropped> {
         let (done, stored) = oneshot::channel();
-        self.offer(record, Some(done));
+        self.offer(record, Vec::new(), Some(done));
         self.shared.batch_ready.notify_one();
         stored.await.map_err(|_| Dropped)
     }
@@ -148,13 +154,13 @@ impl Recorder {
         self.shared.dropped.load(Ordering::Relaxed)
     }
 
-    fn offer(&self, record: ExecutionRecord, done: Option<oneshot::Sender<()>>) {
+    fn offer(&self, record: ExecutionRecord, denials: Vec<Denial>, done: Option<oneshot::Sender<()>>) {
         let shared = &*self.shared;
-        let log_bytes = record.lines.iter().map(line_bytes).sum();
+        let log_bytes = record.lines.iter().map(line_bytes).chain(denials.iter().map(denial_bytes)).sum();
         let bytes_before = shared.log_bytes.fetch_add(log_bytes, Ordering::Relaxed);
         let queued_before = shared.queued.fetch_add(1, Ordering::Relaxed);
         let fits = log_bytes == 0 || bytes_before.saturating_add(log_bytes) <= shared.config.log_bytes_max;
-        if !fits || self.queue.try_send(Queued { record, log_bytes, done }).is_err() {
+        if !fits || self.queue.try_send(Queued { record, denials, log_bytes, done }).is_err() {
             shared.release(1, log_bytes);
             shared.count_dropped(1);
             return;
@@ -243,29 +249,52 @@ impl Service {
 
     /// Tells whether the batch is stored now; if not, it was dropped and counted.
     async fn commit(&self, batch: Batch, stop: &CancellationToken) -> bool {
-        let Batch { records, waiting, .. } = batch;
+        let Batch { records, denials, waiting, .. } = batch;
         if records.is_empty() {
             return true;
         }
-        let config = &self.shared.config;
         let records: Arc<[ExecutionRecord]> = records.into();
+        let count = records.len() as u64;
+        if let Err(error) = self.persist(stop, || self.store.record_executions(Arc::clone(&records))).await {
+            self.shared.count_dropped(count);
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::error!(count, error, "execution records were dropped: the store did not take them");
+            return false;
+        }
+        for done in waiting {
+            // Whoever waited may have left.
+            let _ = done.send(());
+        }
+        self.commit_denials(denials, stop).await;
+        true
+    }
+
+    /// In a transaction of their own: few executions have any, and what is tried again must not count records twice.
+    async fn commit_denials(&self, denials: DenialBatch, stop: &CancellationToken) {
+        if denials.is_empty() {
+            return;
+        }
+        let denials = Arc::new(denials);
+        if let Err(error) = self.persist(stop, || self.store.record_denials(Arc::clone(&denials))).await {
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::error!(error, "denials were dropped: the store did not take them");
+        }
+    }
+
+    /// Tries until the store takes it, or as often as it is worth while.
+    async fn persist<F: Future<Output = Result<(), Error>>>(
+        &self,
+        stop: &CancellationToken,
+        store: impl Fn() -> F,
+    ) -> Result<(), Error> {
+        let config = &self.shared.config;
         let mut wait = config.retry_after;
         let mut tries_left = if stop.is_cancelled() { config.tries_at_stop } else { config.tries };
         loop {
-            let Err(error) = self.store.record_executions(Arc::clone(&records)).await else {
-                for done in waiting {
-                    // Whoever waited may have left.
-                    let _ = done.send(());
-                }
-                return true;
-            };
+            let Err(error) = store().await else { return Ok(()) };
             tries_left = tries_left.saturating_sub(1);
             if tries_left == 0 || !is_worth_retrying(&error) {
-                let count = records.len() as u64;
-                self.shared.count_dropped(count);
-                let error: &(dyn std::error::Error + 'static) = &error;
-                tracing::error!(count, error, "execution records were dropped: the store did not take them");
-                return false;
+                return Err(error);
             }
             {
                 let error: &(dyn std::error::Error + 'static) = &error;
@@ -294,12 +323,14 @@ fn is_worth_retrying(error: &Error) -> bool {
 #[derive(Default)]
 struct Batch {
     records: Vec<ExecutionRecord>,
+    denials: DenialBatch,
     log_bytes: u64,
     waiting: Vec<oneshot::Sender<()>>,
 }
 
 impl Batch {
     fn push(&mut self, queued: Queued) {
+        self.denials.add(&queued.record, queued.denials);
         self.records.push(queued.record);
         self.log_bytes += queued.log_bytes;
         self.waiting.extend(queued.done);
@@ -340,6 +371,10 @@ impl std::fmt::Debug for Shared {
 
 fn line_bytes(line: &LogLine) -> u64 {
     (size_of::<LogLine>() + line.message.len() + line.fields.as_str().len()) as u64
+}
+
+fn denial_bytes(denial: &Denial) -> u64 {
+    (size_of::<Denial>() + denial.resource.len()) as u64
 }
 
 #[cfg(test)]

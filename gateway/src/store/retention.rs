@@ -17,6 +17,8 @@ pub trait Retention: Send + Sync {
     /// Deletes up to `limit` of the oldest executions that have ended and started before
     /// `before`, with their logs; how many.
     async fn delete_oldest_executions(&self, before: Timestamp, limit: u32) -> Result<u64, Error>;
+    /// Deletes up to `limit` of the oldest denials, of those that were last made before `before`; how many.
+    async fn delete_oldest_denials(&self, before: Timestamp, limit: u32) -> Result<u64, Error>;
     /// Deletes up to `limit` of the oldest audit rows from before `before`; how many.
     async fn delete_oldest_audit(&self, before: Timestamp, limit: u32) -> Result<u64, Error>;
 }

@@ -9,8 +9,10 @@ mod json_lines;
 mod logging;
 mod metrics;
 mod otlp;
+mod propagation;
 
 pub use alerts::{AlertListener, SecurityAlert};
 pub use logging::{Error, Guard, build, init};
 pub use metrics::{METRICS_CONTENT_TYPE, Metrics, ModuleMetrics};
 pub use otlp::{Sampled, Sampler};
+pub use propagation::TraceContext;

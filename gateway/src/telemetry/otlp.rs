@@ -20,8 +20,8 @@ use crate::model::{ExecutionId, Module, Status};
 /// The target of every span that is sent, and of nothing else.
 pub(super) const TARGET: &str = "sluice::trace";
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(super) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Trace Context, section 3.3.1.1: at most so many members.
 const TRACESTATE_MEMBERS_MAX: usize = 32;
@@ -149,6 +149,11 @@ impl Sampled {
         Self { span, subject }
     }
 
+    /// What servers that are asked by this part's work are told of it.
+    pub(super) fn context(&self) -> SpanContext {
+        self.span.context().span().span_context().clone()
+    }
+
     /// How an execution ended; one that failed is an error of the span.
     pub fn record_outcome(&self, status: Status, code: Option<Code>) {
         self.span.record("status", status.as_str());
@@ -194,7 +199,7 @@ impl Subject {
 
 /// The remote parent of a request, as Trace Context level 1 has it; `None`
 /// where there is none or it is invalid.
-fn parent_of(headers: &HeaderMap) -> Option<SpanContext> {
+pub(super) fn parent_of(headers: &HeaderMap) -> Option<SpanContext> {
     let mut values = headers.get_all(TRACEPARENT).iter();
     // Which of several to believe is anybody's guess.
     let (value, None) = (values.next()?, values.next()) else { return None };

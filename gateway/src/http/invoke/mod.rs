@@ -33,7 +33,7 @@ use crate::model::{ExecutionId, ModuleRef, Role};
 use crate::registry::{Registry, Revision};
 use crate::runtime::{self, Call, Execution, Ready, Runtime, Witness};
 use crate::store::recorder::{self, Recorder};
-use crate::telemetry::{Metrics, Sampled, Sampler};
+use crate::telemetry::{Metrics, Sampled, Sampler, TraceContext};
 
 /// An execution that takes longer is shown as `running`; most are over long before.
 const SHOWN_AS_RUNNING_AFTER: Duration = Duration::from_millis(250);
@@ -127,6 +127,7 @@ async fn invoke(
     require_function(&revision, &function)?;
     media_type::require_json(request.headers())?;
     let respond_async = prefers_async(request.headers());
+    let trace_context = TraceContext::of(request.headers());
 
     let (body, room) = body::read_in(&plane.room, request.into_body(), plane.body).await.inspect_err(|error| {
         if matches!(error, body::Error::NoRoom) {
@@ -154,6 +155,7 @@ async fn invoke(
         execution_id,
         started_at,
         module: Arc::clone(&revision.module),
+        permissions: Arc::clone(revision.permission_set()),
         metrics: revision.metrics.clone(),
         function,
         input: asked.input,
@@ -161,6 +163,7 @@ async fn invoke(
         env: asked.env,
         limits,
         trace,
+        trace_context,
         witness: Witness::default(),
     };
     if respond_async { detach(plane, ready, call).await } else { run(plane, ready, call).await }

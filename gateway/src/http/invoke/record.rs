@@ -127,7 +127,7 @@ impl Running {
             lines_dropped: execution.lines_dropped,
             ..self.take_record()
         };
-        self.recorder.record(record);
+        self.recorder.record_with_denials(record, execution.denials);
     }
 }
 
@@ -137,7 +137,7 @@ impl Drop for Running {
             return;
         }
         let (usage, lines, lines_dropped) = match self.witness.cancelled() {
-            Some(Cancelled { usage, lines, lines_dropped }) => (Some(usage), lines, lines_dropped),
+            Some(Cancelled { usage, lines, lines_dropped, .. }) => (Some(usage), lines, lines_dropped),
             // It was cancelled before it began.
             None => (None, Vec::new(), 0),
         };

@@ -139,13 +139,13 @@ impl Translator<'_> {
     }
 
     fn star(&mut self) {
-        if !self.left.starts_with('*') {
-            self.expression.push_str(self.part.within());
-        } else {
+        if self.left.starts_with('*') {
             while self.take_if("*") {}
             // Of alternatives, each may be the end.
             let ends = self.left.is_empty() || (self.open.len() == 1 && self.left == "}");
             self.expression.push_str(if ends { "." } else { self.part.across() });
+        } else {
+            self.expression.push_str(self.part.within());
         }
         self.expression.push('*');
     }

@@ -1,5 +1,6 @@
 //! What an operator allows a module; everything else is denied.
 
+mod exact;
 mod glob;
 mod set;
 
@@ -62,10 +63,42 @@ pub struct Permission {
 pub struct Denial {
     /// What kind of thing.
     pub permission: PermissionKind,
-    /// On what, in normal form: as a permission that allows it and nothing else would have it. At most
+    /// On what, in normal form: as the permission that allows it and nothing else has it
+    /// ([`Permission::exactly`]). At most
     /// [`RESOURCE_CHARACTERS_MAX`] characters.
     pub resource: String,
 }
+
+impl Denial {
+    /// That of something in normal form. What a glob would take for a wildcard is escaped: whoever allows what
+    /// was denied allows that and no more.
+    #[must_use]
+    pub fn of(permission: PermissionKind, resource: &str) -> Self {
+        let mut exact = Permission::exactly(permission, resource).resource;
+        if exact.chars().count() > RESOURCE_CHARACTERS_MAX {
+            // No permission is so long: the nearest one that can be given.
+            exact = match origin(permission, resource) {
+                Some(origin) => format!("{}/**", Permission::exactly(permission, origin).resource),
+                None => exact.chars().take(NAME_SHOWN_CHARACTERS).chain(['…']).collect(),
+            };
+        }
+        Self { permission, resource: exact }
+    }
+}
+
+/// A URL up to its path.
+fn origin(permission: PermissionKind, resource: &str) -> Option<&str> {
+    match permission {
+        PermissionKind::HttpRead | PermissionKind::HttpWrite => {}
+        PermissionKind::DatabaseRead | PermissionKind::DatabaseWrite | PermissionKind::SecretUse => return None,
+    }
+    let authority = resource.find("://")? + 3;
+    let path = resource.get(authority..)?.find('/')?;
+    resource.get(..authority + path)
+}
+
+/// What is told of a name that no permission could have.
+const NAME_SHOWN_CHARACTERS: usize = 100;
 
 impl std::fmt::Display for Denial {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -114,6 +147,30 @@ mod tests {
         for resource in ["", "[a", "{a", "a{b}}", "\\", &"a".repeat(2049)] {
             assert!(check(resource).is_err(), "{resource}");
         }
+    }
+
+    #[test]
+    fn a_denial_names_the_permission_that_allows_it_and_nothing_else() {
+        for (kind, resource, others) in [
+            (PermissionKind::HttpRead, "https://a.example/x*y[1]{a,b}", &["https://a.example/xzy1a"][..]),
+            (PermissionKind::HttpWrite, "http://[::1]:8080/a", &["http://[::2]:8080/a"]),
+            (PermissionKind::HttpRead, "https://*.example/", &["https://a.example/"]),
+            (PermissionKind::HttpRead, r"https://a.example/a\b", &["https://a.example/ab"]),
+            (PermissionKind::DatabaseRead, "*", &["orders"]),
+            (PermissionKind::DatabaseWrite, "[a-z]", &["b"]),
+            (PermissionKind::SecretUse, "key@a.example", &["key@b.example"]),
+        ] {
+            let denial = Denial::of(kind, resource);
+            let permission = Permission { permission: kind, resource: denial.resource.clone() };
+            let set = PermissionSet::new(&[permission]).expect("a permission");
+            assert!(set.allows(kind, resource), "{denial} allows {resource}");
+            for other in others {
+                assert!(!set.allows(kind, other), "{denial} allows {other}");
+            }
+        }
+        let long = format!("https://a.example/{}", "b".repeat(5_000));
+        assert_eq!(Denial::of(PermissionKind::HttpRead, &long).resource, "https://a.example/**");
+        assert_eq!(Denial::of(PermissionKind::DatabaseRead, &"b".repeat(5_000)).resource.chars().count(), 101);
     }
 
     #[test]

@@ -9,10 +9,12 @@ use regex::bytes::{RegexSet, RegexSetBuilder};
 
 use super::{BadPermission, Permission, PermissionKind, glob};
 
-/// All expressions of one kind together. The largest list that is taken needs a few megabytes.
+/// All expressions of one kind together. The longest list of globs that people write needs a few megabytes; one of
+/// nothing but wildcards is over it.
 const COMPILED_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Permissions, compiled.
+/// Permissions, compiled. The default allows nothing.
+#[derive(Default)]
 pub struct PermissionSet {
     rules: Vec<Rules>,
 }

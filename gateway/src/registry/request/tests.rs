@@ -85,3 +85,10 @@ fn an_import_that_no_permission_allows_is_warned_of() {
     assert_eq!(warnings(&imports, &[permission(PermissionKind::DatabaseWrite, "*")]).len(), 2);
     assert_eq!(warnings(&["wasi:http/types@0.2.6".to_owned()], &[]), Vec::<String>::new());
 }
+
+#[test]
+fn a_list_that_is_too_much_only_as_a_whole_is_told_of_as_a_whole() {
+    let large = permission(PermissionKind::HttpRead, &"?".repeat(2048));
+    assert_eq!(found(&Upload { permissions: vec![large.clone()], ..upload() }), []);
+    assert_eq!(found(&Upload { permissions: vec![large; 200], ..upload() }), [pair("/permissions", "too-complex")]);
+}

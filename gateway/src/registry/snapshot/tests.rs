@@ -3,16 +3,21 @@ use semver::VersionReq;
 
 use super::*;
 use crate::config;
-use crate::model::{Digest, Limits, ModuleKind};
+use crate::model::{Digest, Limits, ModuleKind, Permission, PermissionKind};
 use crate::telemetry::Metrics;
 
 fn revision(metrics: &Metrics, name: &str, version: &str) -> Arc<Revision> {
+    allowed(metrics, name, version, Vec::new())
+}
+
+fn allowed(metrics: &Metrics, name: &str, version: &str, permissions: Vec<Permission>) -> Arc<Revision> {
     let name: ModuleName = name.parse().expect("a name");
     let version: Version = version.parse().expect("a version");
     Arc::new(Revision {
         limits: config::Limits::default().effective(),
         metrics: metrics.module(&name, &version),
         trusted: Trusted::by(Trust::new(config::Signatures::default(), metrics.clone())),
+        permissions: OnceLock::new(),
         module: Arc::new(Module {
             id: ModuleId::generate(),
             name,
@@ -23,7 +28,7 @@ fn revision(metrics: &Metrics, name: &str, version: &str) -> Arc<Revision> {
             size_bytes: 0,
             functions: vec!["run".to_owned()],
             imports: Vec::new(),
-            permissions: Vec::new(),
+            permissions,
             limits: Limits::default(),
             signature: None,
             warnings: Vec::new(),
@@ -162,4 +167,16 @@ proptest! {
             snapshot.resolve_text(&reference.to_string()).map(|revision| revision.module.id)
         );
     }
+}
+
+#[test]
+fn permissions_are_compiled_once_and_those_that_can_not_be_allow_nothing() {
+    let kind = PermissionKind::HttpRead;
+    let url = "https://api.example.com/x";
+    let permission = |resource: &str| Permission { permission: kind, resource: resource.to_owned() };
+    let good = allowed(&Metrics::new(), "good", "1.0.0", vec![permission("https://api.example.com/*")]);
+    assert!(good.permission_set().allows(kind, url));
+    assert!(Arc::ptr_eq(good.permission_set(), good.permission_set()));
+    let bad = allowed(&Metrics::new(), "bad", "1.0.0", vec![permission("**"), permission("[a")]);
+    assert!(!bad.permission_set().allows(kind, url));
 }

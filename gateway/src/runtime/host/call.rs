@@ -20,6 +20,11 @@ impl HostCall {
         Ok(Self(state.trace_host_call(name)))
     }
 
+    /// The call's span, in executions that are traced.
+    pub(super) const fn trace(&self) -> Option<&Sampled> {
+        self.0.as_ref()
+    }
+
     /// The answer, as it is; an error is one of the span too.
     pub(super) fn end<T>(self, answer: Result<T, HostError>) -> Result<T, HostError> {
         if let (Some(trace), Err(error)) = (&self.0, &answer) {

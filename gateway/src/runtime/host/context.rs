@@ -20,10 +20,9 @@ const DATA_COST_MAX: usize = 32 * 1024 * 1024;
 
 impl Host for State {
     fn current(&mut self) -> Execution {
-        let id = self.call.execution_id.to_string();
         Execution {
-            idempotency_key: id.clone(),
-            execution_id: id,
+            idempotency_key: self.idempotency_key(),
+            execution_id: self.call.execution_id.to_string(),
             module: self.call.module.name.to_string(),
             version: self.call.module.version.to_string(),
             function: self.call.function.clone(),

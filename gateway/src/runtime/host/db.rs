@@ -1,30 +1,66 @@
-//! `sluice:step/db`: denied until there are connections that steps may name.
+//! `sluice:step/db`: one statement on a database that the operator has named.
+//!
+//! Owns what a step is told. Does not connect (`database`). Invariant: the permission comes first, so that a
+//! step learns nothing of databases that it may not use, not even their names.
+
+use tokio::time::Instant;
 
 use super::call::HostCall;
-use crate::model::PermissionKind;
+use crate::database::{Error, Statement};
+use crate::model::{Denial, PermissionKind};
 use crate::runtime::bindings::sluice::step::db::Host;
 use crate::runtime::bindings::sluice::step::types::HostError;
 use crate::runtime::state::State;
 
-/// How much of a guest's connection name is repeated to it.
-const NAME_SHOWN_MAX: usize = 100;
-
 impl Host for State {
-    async fn query(&mut self, connection: String, _sql: String, _params: String) -> Result<String, HostError> {
+    async fn query(&mut self, connection: String, sql: String, params: String) -> Result<String, HostError> {
         let call = HostCall::begin(self, "db.query")?;
-        call.end(Err(self.deny_database(PermissionKind::DatabaseRead, &connection)))
+        let answer = self.query(&connection, Statement { sql: &sql, params: &params }).await;
+        call.end(answer)
     }
 
-    async fn execute(&mut self, connection: String, _sql: String, _params: String) -> Result<u32, HostError> {
+    async fn execute(&mut self, connection: String, sql: String, params: String) -> Result<u32, HostError> {
         let call = HostCall::begin(self, "db.execute")?;
-        call.end(Err(self.deny_database(PermissionKind::DatabaseWrite, &connection)))
+        let answer = self.execute(&connection, Statement { sql: &sql, params: &params }).await;
+        call.end(answer)
     }
 }
 
 impl State {
-    fn deny_database(&mut self, kind: PermissionKind, connection: &str) -> HostError {
-        self.call.metrics.permission_denied(kind);
-        let name: String = connection.chars().take(NAME_SHOWN_MAX).collect();
-        HostError::PermissionDenied(format!("{} {name}", kind.as_str()))
+    async fn query(&mut self, name: &str, statement: Statement<'_>) -> Result<String, HostError> {
+        self.permit(PermissionKind::DatabaseRead, name)?;
+        let deadline = Instant::from_std(self.deadline);
+        let rows = self.outside.databases.query(name, statement, deadline).await;
+        rows.map_err(|error| self.database_error(name, error))
+    }
+
+    async fn execute(&mut self, name: &str, statement: Statement<'_>) -> Result<u32, HostError> {
+        self.permit(PermissionKind::DatabaseWrite, name)?;
+        let deadline = Instant::from_std(self.deadline);
+        let changed = self.outside.databases.execute(name, statement, deadline).await;
+        // The interface tells no more.
+        changed
+            .map(|changed| u32::try_from(changed).unwrap_or(u32::MAX))
+            .map_err(|error| self.database_error(name, error))
+    }
+
+    fn database_error(&mut self, name: &str, error: Error) -> HostError {
+        let text = error.to_string();
+        match error {
+            Error::Unknown => HostError::NotFound(format!("there is no database {name}")),
+            Error::ReadOnly => {
+                let denial = self.deny(Denial::of(PermissionKind::DatabaseWrite, name));
+                HostError::PermissionDenied(format!("{denial} (the operator has opened it for reading only)"))
+            }
+            Error::Invalid(_) => HostError::InvalidArgument(text),
+            Error::TooLarge(_) => HostError::LimitExceeded(text),
+            Error::TimedOut => HostError::TimedOut(text),
+            Error::Failed { source, is_transient, .. } => {
+                let cause = source.map(|source| source.to_string()).unwrap_or_default();
+                let (module, execution_id) = (&self.call.module.name, self.call.execution_id);
+                tracing::debug!(%module, %execution_id, database = name, is_transient, cause, "{text}");
+                HostError::Failed(text)
+            }
+        }
     }
 }

@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, WasmList, WasmStr};
 
 use super::fields::Fields;
 use crate::clock::Clock;
-use crate::model::{self, JsonObject, LogLine};
+use crate::model::{self, Denial, JsonObject, LogLine};
 use crate::runtime::Usage;
 use crate::runtime::state::State;
 
@@ -67,7 +68,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
             let state = store.data_mut();
             match line {
                 Some((message, fields, cost)) => {
-                    emit(state, level.into(), &message);
+                    emit(state, level.into(), &message, &fields);
                     state.log.push(level.into(), message, fields, cost);
                 }
                 None if matches!(level, Level::Error) => {
@@ -119,7 +120,7 @@ fn read_line(
 }
 
 /// Repeats a line in the gateway's own log, for whoever turned `sluice::guest` on.
-fn emit(state: &State, level: model::Level, message: &str) {
+fn emit(state: &State, level: model::Level, message: &str, fields: &JsonObject) {
     macro_rules! emit {
         ($level:ident) => {
             tracing::$level!(
@@ -127,6 +128,7 @@ fn emit(state: &State, level: model::Level, message: &str) {
                 module = %state.call.module.name,
                 version = %state.call.module.version,
                 execution_id = %state.call.execution_id,
+                fields = fields.as_str(),
                 "{message}"
             )
         };
@@ -196,6 +198,21 @@ impl Log {
         }
     }
 
+    /// What was denied, where it belongs in time. Outside the bounds of `write`: there are few, and each says why
+    /// a step did not do its work.
+    pub(in crate::runtime) fn push_denials(&mut self, denials: &[(Timestamp, Denial)]) {
+        if denials.is_empty() {
+            return;
+        }
+        self.lines.extend(denials.iter().map(|(at, denial)| LogLine {
+            at: *at,
+            level: model::Level::Warn,
+            message: format!("permission denied: {denial}"),
+            fields: JsonObject::default(),
+        }));
+        self.lines.sort_by_key(|line| line.at);
+    }
+
     /// All lines, with the tails of stdout and stderr behind them, and how many
     /// were dropped. The tails are outside the bounds of `write`: an exception's
     /// text is worth most when a guest has logged too much.
@@ -217,9 +234,9 @@ impl Log {
     }
 
     /// Ends the log of an execution that was cancelled: who started it asks the witness.
-    pub(in crate::runtime) fn cancel(&mut self, usage: Usage) {
+    pub(in crate::runtime) fn cancel(&mut self, usage: Usage, denials: Vec<Denial>) {
         let (lines, lines_dropped) = self.finish();
-        self.witness.lock().cancelled = Some(Box::new(Cancelled { usage, lines, lines_dropped }));
+        self.witness.lock().cancelled = Some(Box::new(Cancelled { usage, lines, lines_dropped, denials }));
     }
 }
 
@@ -253,6 +270,8 @@ pub struct Cancelled {
     pub lines: Vec<LogLine>,
     /// Lines over its bounds.
     pub lines_dropped: u64,
+    /// What it tried until then and may not.
+    pub denials: Vec<Denial>,
 }
 
 impl Witness {
@@ -317,7 +336,6 @@ impl Tail {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
     use proptest::prelude::*;
 
     use super::*;

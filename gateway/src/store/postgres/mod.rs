@@ -6,6 +6,7 @@
 mod audit;
 mod column;
 mod connect;
+mod denials;
 mod executions;
 mod keys;
 mod migrate;

@@ -22,6 +22,11 @@ const DELETE_EXECUTIONS: &str = "\
     DELETE FROM executions WHERE id = ANY (ARRAY(
         SELECT id FROM executions WHERE id < $1 AND status <> 'running' ORDER BY id LIMIT $2))";
 
+const DELETE_DENIALS: &str = "\
+    DELETE FROM denials AS d
+    USING (SELECT module, permission, digest FROM denials WHERE last_at < $1 ORDER BY last_at LIMIT $2) AS old
+    WHERE d.module = old.module AND d.permission = old.permission AND d.digest = old.digest AND d.last_at < $1";
+
 const DELETE_AUDIT: &str =
     "DELETE FROM audit WHERE id = ANY (ARRAY(SELECT id FROM audit WHERE at < $1 ORDER BY at, id LIMIT $2))";
 
@@ -47,6 +52,10 @@ impl Retention for PostgresStore {
     async fn delete_oldest_executions(&self, before: Timestamp, limit: u32) -> Result<u64, Error> {
         let first = Uuid::from_bytes(ExecutionId::first_bytes_from(before));
         self.delete_oldest("sweeping executions", DELETE_EXECUTIONS, first, limit).await
+    }
+
+    async fn delete_oldest_denials(&self, before: Timestamp, limit: u32) -> Result<u64, Error> {
+        self.delete_oldest("sweeping denials", DELETE_DENIALS, ceiling_micros(before), limit).await
     }
 
     async fn delete_oldest_audit(&self, before: Timestamp, limit: u32) -> Result<u64, Error> {
@@ -76,5 +85,5 @@ impl PostgresStore {
 /// Every statement that can be prepared here.
 #[cfg(test)]
 pub(super) fn statements() -> Vec<String> {
-    [COUNT_EXECUTIONS, START_AFTER, DELETE_EXECUTIONS, DELETE_AUDIT].map(str::to_owned).to_vec()
+    [COUNT_EXECUTIONS, START_AFTER, DELETE_EXECUTIONS, DELETE_DENIALS, DELETE_AUDIT].map(str::to_owned).to_vec()
 }

@@ -15,7 +15,7 @@ use server::{Database, database};
 
 const FIRST: PageRequest = PageRequest { page: 1, limit: 50 };
 
-const MIGRATIONS: [&str; 3] = ["V1__initial", "V2__keys_audit", "V3__store_id"];
+const MIGRATIONS: [&str; 4] = ["V1__initial", "V2__keys_audit", "V3__store_id", "V4__denials"];
 
 fn config(url: &str) -> Postgres {
     let mut config = Postgres::parse(url).unwrap();
@@ -63,6 +63,7 @@ fn all_statements() -> Vec<String> {
         vec![PING.to_owned(), ID.to_owned()],
         modules::statements(),
         executions::statements(),
+        denials::statements(),
         keys::statements(),
         audit::statements(),
         retention::statements(),
@@ -96,7 +97,10 @@ const MANY: &str = "
     FROM generate_series(1, 100000) AS n;
     INSERT INTO audit (id, at, actor, action, resource, outcome, detail)
     SELECT gen_random_uuid(), n, 'a-' || n % 10, 'b-' || n % 7, 'r', 'done', '{}' FROM generate_series(1, 100000) AS n;
-    ANALYZE modules, executions, audit;";
+    INSERT INTO denials (module, permission, digest, resource, count, first_at, last_at, execution)
+    SELECT n % 1000 + 1, 'http:read', sha256(int4send(n)), 'r', 1, n, n, gen_random_uuid()
+    FROM generate_series(1, 100000) AS n;
+    ANALYZE modules, executions, audit, denials;";
 
 async fn plan(client: &tokio_postgres::Client, statement: &str) -> String {
     // What isn't bound would be planned for any value: a first page is what is asked for.
@@ -187,6 +191,15 @@ async fn lists_come_out_of_an_index_in_order() {
     }
     // Four lists of modules; three bounds, six states, of one module and of all.
     assert_eq!(checked, 4 + 3 * 6 * 2);
+    for statement in
+        denials::statements().iter().filter(|one| one.contains("FROM denials WHERE") || one.contains("LIMIT"))
+    {
+        if statement.starts_with("DELETE") {
+            continue;
+        }
+        let plan = plan(&client, statement).await;
+        assert!(plan.contains("denials_by_module") && !plan.contains("Sort"), "{statement}\n{plan}");
+    }
     for statement in audit::statements().iter().filter(|statement| statement.contains("LIMIT $")) {
         let plan = plan(&client, statement).await;
         assert!(!plan.contains("Seq Scan"), "{statement}\n{plan}");
@@ -214,7 +227,7 @@ async fn two_gateways_that_start_together_migrate_once() {
     }
     let client = database.connect().await;
     let applied = client.query_one("SELECT count(*) FROM sluice_schema_history", &[]).await.unwrap();
-    assert_eq!(applied.get::<_, i64>(0), 3);
+    assert_eq!(applied.get::<_, i64>(0), 4);
 }
 
 #[tokio::test]
@@ -229,7 +242,7 @@ async fn a_check_tells_what_is_missing_and_changes_nothing() {
     assert_eq!(migrate(&config).await.unwrap().migrations, MIGRATIONS);
     assert_eq!(migrate(&config).await.unwrap().migrations, [""; 0]);
     let found = check(&config).await.unwrap();
-    assert_eq!((found.migrations.as_slice(), found.version), ([].as_slice(), 3));
+    assert_eq!((found.migrations.as_slice(), found.version), ([].as_slice(), 4));
 }
 
 #[tokio::test]

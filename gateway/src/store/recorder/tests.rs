@@ -4,10 +4,10 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::{ExecutionId, Level, Module, Status};
+use crate::model::{ExecutionId, Level, Module, PermissionKind, Status};
 use crate::store::contract::{line, module, record, row};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{ExecutionFilter, Executions, Modules, PageRequest, Store};
+use crate::store::{Denials as _, ExecutionFilter, Executions, Modules, PageRequest, Store};
 
 /// A store with one module, and a recorder whose service is not running yet.
 struct Set {
@@ -205,4 +205,28 @@ async fn the_last_of_several_records_of_an_execution_wins_in_the_order_they_were
     for ended in expected {
         assert_eq!(set.store.execution(ended.execution_id).await.unwrap(), Some(ended));
     }
+}
+
+#[tokio::test]
+async fn what_executions_were_denied_is_stored_with_their_records() {
+    let set = set(Config { batch_records: 2, ..Config::for_tests() }).await;
+    let denial = Denial { permission: PermissionKind::HttpRead, resource: "https://a.example/".to_owned() };
+    for _ in 0..5 {
+        set.recorder.record_with_denials(record(&set.module, Status::Completed), vec![denial.clone()]);
+    }
+    set.recorder.record(record(&set.module, Status::Completed));
+    set.service.run(std::future::ready(())).await;
+    let page = set.store.list_denials(set.module.id, PageRequest { page: 1, limit: 1 }).await.unwrap();
+    assert_eq!((page.total, page.items[0].count), (1, 5));
+    assert_eq!((stored(&set.store).await, set.recorder.dropped()), (6, 0));
+}
+
+#[tokio::test]
+async fn denials_count_against_the_bound_of_what_is_queued() {
+    let set = set(Config { log_bytes_max: 10_000, ..Config::for_tests() }).await;
+    let denial = Denial { permission: PermissionKind::HttpRead, resource: "x".repeat(4_000) };
+    for _ in 0..3 {
+        set.recorder.record_with_denials(record(&set.module, Status::Completed), vec![denial.clone()]);
+    }
+    assert_eq!((set.recorder.dropped(), told(&set.told)), (1, 1));
 }

@@ -6,6 +6,7 @@
 
 mod audit;
 mod column;
+mod denials;
 mod executions;
 mod keys;
 mod modules;

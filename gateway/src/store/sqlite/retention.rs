@@ -20,6 +20,10 @@ const DELETE_EXECUTIONS: &str = "\
     DELETE FROM executions WHERE id IN (
         SELECT id FROM executions WHERE id < ?1 AND status <> 'running' ORDER BY id LIMIT ?2)";
 
+const DELETE_DENIALS: &str = "\
+    DELETE FROM denials WHERE (module, permission, digest) IN (
+        SELECT module, permission, digest FROM denials WHERE last_at < ?1 ORDER BY last_at LIMIT ?2)";
+
 const DELETE_AUDIT: &str =
     "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ?1 ORDER BY at, id LIMIT ?2)";
 
@@ -43,6 +47,11 @@ impl Retention for SqliteStore {
     async fn delete_oldest_executions(&self, before: Timestamp, limit: u32) -> Result<u64, Error> {
         let first = Value::Blob(ExecutionId::first_bytes_from(before).to_vec());
         self.delete_oldest("sweeping executions", DELETE_EXECUTIONS, first, limit).await
+    }
+
+    async fn delete_oldest_denials(&self, before: Timestamp, limit: u32) -> Result<u64, Error> {
+        let before = Value::Integer(ceiling_micros(before));
+        self.delete_oldest("sweeping denials", DELETE_DENIALS, before, limit).await
     }
 
     async fn delete_oldest_audit(&self, before: Timestamp, limit: u32) -> Result<u64, Error> {
@@ -69,5 +78,5 @@ impl SqliteStore {
 
 #[cfg(test)]
 pub(super) fn statements() -> Vec<String> {
-    [COUNT_EXECUTIONS, START_AFTER, DELETE_EXECUTIONS, DELETE_AUDIT].map(str::to_owned).to_vec()
+    [COUNT_EXECUTIONS, START_AFTER, DELETE_EXECUTIONS, DELETE_DENIALS, DELETE_AUDIT].map(str::to_owned).to_vec()
 }

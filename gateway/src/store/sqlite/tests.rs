@@ -57,6 +57,7 @@ fn all_statements() -> Vec<String> {
         vec![PING.to_owned(), ID.to_owned()],
         modules::statements(),
         executions::statements(),
+        denials::statements(),
         keys::statements(),
         audit::statements(),
         retention::statements(),
@@ -98,7 +99,8 @@ async fn plan(store: &SqliteStore, statement: String) -> String {
 #[tokio::test]
 async fn lists_come_out_of_an_index_in_order() {
     let (_folder, store) = open().await;
-    for statement in [modules::statements(), executions::statements(), audit::statements()].concat() {
+    let lists = [modules::statements(), executions::statements(), denials::statements(), audit::statements()];
+    for statement in lists.concat() {
         // By name, an index gives either the name or the order.
         if !statement.contains("ORDER BY") || statement.contains("IN (SELECT") {
             continue;
@@ -171,7 +173,7 @@ async fn deleting_a_module_scans_no_table() {
     let batches = modules::statements().into_iter().find(|one| one.starts_with("DELETE FROM executions")).unwrap();
     assert!(!plan(&store, batches).await.contains("SCAN"));
     // What the foreign keys look up on a deletion.
-    for (table, column) in [("module_permissions", "module_id"), ("executions", "module")] {
+    for (table, column) in [("module_permissions", "module_id"), ("executions", "module"), ("denials", "module")] {
         let plan = plan(&store, format!("SELECT 1 FROM {table} WHERE {column} = ?1")).await;
         assert!(plan.starts_with("SEARCH"), "{plan}");
     }

@@ -12,8 +12,10 @@ pub mod process;
 pub mod property;
 pub mod raw;
 pub mod s3;
+pub mod upstream;
 
 pub use files::Files;
 pub use gateway::{Answer, TestGateway, compile_in, guest};
 pub use process::Process;
 pub use raw::Raw;
+pub use upstream::Upstream;

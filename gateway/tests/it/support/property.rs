@@ -4,15 +4,14 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Map, Value};
 
-use super::TestGateway;
-
-/// Checks that `holds` for `cases` values of `strategy`; shrinks what doesn't.
+/// Checks that `holds` for `cases` values of `strategy` on what was started, a gateway with what it needs; shrinks
+/// what doesn't.
 #[expect(clippy::needless_pass_by_value, reason = "a closure reads best where it is passed")]
-pub fn check<S: Strategy>(
+pub fn check<S: Strategy, T>(
     cases: u32,
     strategy: S,
-    start: impl Future<Output = TestGateway>,
-    holds: impl AsyncFn(&TestGateway, S::Value),
+    start: impl Future<Output = T>,
+    holds: impl AsyncFn(&T, S::Value),
 ) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let gateway = runtime.block_on(start);
