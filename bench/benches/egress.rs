@@ -34,8 +34,7 @@ fn main() -> Result<()> {
     let address = serve()?;
     let url = format!("http://{address}/v1/orders?limit=10");
     let config = config::Egress { allow_private: vec!["127.0.0.1/32".parse()?], ..config::Egress::default() };
-    let (egress, native): (_, Native) =
-        (Egress::open(&config)?, Client::builder(TokioExecutor::new()).build_http());
+    let (egress, native): (_, Native) = (Egress::open(&config)?, Client::builder(TokioExecutor::new()).build_http());
     tokio.block_on(send(&egress, &url))?;
     tokio.block_on(ask(&native, &url))?;
 

@@ -14,7 +14,7 @@ libfuzzer_sys::fuzz_target!(|input: (u8, &str, &str)| {
         _ if http => return,
         _ => text,
     };
-    check_literal(kind, resource);
+    check_exact(kind, resource);
     let permission = Permission { permission: kind, resource: glob.to_owned() };
     if permission.check().is_err() {
         return;
@@ -30,22 +30,16 @@ libfuzzer_sys::fuzz_target!(|input: (u8, &str, &str)| {
     }
 });
 
-/// A resource is covered by itself, once nothing of it is a wildcard.
-fn check_literal(kind: PermissionKind, resource: &str) {
-    // A name in capitals is matched by the same; a host is not, and has none in normal form.
+/// The permission for one resource covers it.
+fn check_exact(kind: PermissionKind, resource: &str) {
+    // A host is matched in small letters, as a normal form has it; what has other ones is none.
     let host = resource.split_once('@').map_or("", |(_, host)| host);
-    if resource.contains('\n') || !host.is_ascii() || host.contains('@') || host != host.to_ascii_lowercase() {
+    if kind == PermissionKind::SecretUse && host.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return;
     }
-    let mut glob = String::new();
-    for character in resource.chars() {
-        if "*?[]{},\\".contains(character) {
-            glob.push('\\');
-        }
-        glob.push(character);
-    }
-    let permission = Permission { permission: kind, resource: glob };
+    let permission = Permission::exactly(kind, resource);
     if permission.check().is_ok() {
+        assert_eq!(permission.only_resource().as_deref(), Some(resource));
         let set = PermissionSet::new(&[permission]).expect("it was checked");
         assert!(set.allows(kind, resource), "{resource} is not covered by itself");
     }

@@ -54,8 +54,7 @@ pub fn run(step: &mut Step, each: Duration, targets: &Targets) -> Result<()> {
 /// The targets are the files in their folder.
 fn names(targets: &Targets) -> Result<Vec<String>> {
     let files = crate::sources::files_below(&project::path("fuzz/fuzz_targets"), "rs")?;
-    let all: Vec<_> =
-        files.iter().filter_map(|file| Some(file.file_stem()?.to_string_lossy().into_owned())).collect();
+    let all: Vec<_> = files.iter().filter_map(|file| Some(file.file_stem()?.to_string_lossy().into_owned())).collect();
     match targets {
         Targets::All => Ok(all),
         Targets::One(name) if all.contains(name) => Ok(vec![name.clone()]),
