@@ -25,8 +25,8 @@ pub fn run_all(steps: &mut Steps) -> Result<()> {
 /// The checks. The structure test is left out: whoever calls this runs all tests.
 pub fn run(steps: &mut Steps) {
     steps.attempt("format", |step| step.run(project::cargo().args(["fmt", "--all", "--check"])));
-    steps.attempt("format of the guests", |step| {
-        for folder in ["guest-templates/fixtures", "guest-templates/rust"] {
+    steps.attempt("format of guests and fuzz targets", |step| {
+        for folder in ["fuzz", "guest-templates/fixtures", "guest-templates/rust"] {
             step.run(project::cargo_in(&project::path(folder)).args(["fmt", "--all", "--check"]))?;
         }
         Ok(())

@@ -8,6 +8,7 @@ mod api;
 mod bench;
 mod check;
 mod demo;
+mod fuzz;
 mod gateway;
 mod guests;
 mod http;
@@ -21,6 +22,7 @@ mod test;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -58,6 +60,14 @@ enum Command {
     Check,
     /// Build the guests into `target/guests`, and install what that needs.
     Guests,
+    /// Run the fuzz targets, side by side; what they find is in `fuzz/artifacts`.
+    Fuzz {
+        /// How long each runs.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+        seconds: u64,
+        /// One target, by the name of its file in `fuzz/fuzz_targets`; by default all.
+        target: Option<String>,
+    },
     /// Measure, and write the figures to `bench/results`.
     Bench {
         /// Passed on to the bench program; `-- --help` shows what it takes.
@@ -79,6 +89,10 @@ fn main() -> ExitCode {
         Command::Schemathesis => api::run_alone(&mut steps),
         Command::Check => check::run_all(&mut steps),
         Command::Guests => guests::run(&mut steps),
+        Command::Fuzz { seconds, target } => {
+            let targets = target.map_or(fuzz::Targets::All, fuzz::Targets::One);
+            fuzz::run_alone(&mut steps, Duration::from_secs(seconds), &targets)
+        }
         Command::Bench { arguments } => bench::run(&mut steps, &arguments),
     };
     match outcome {

@@ -6,6 +6,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
+use crate::steps::Step;
+
 /// The repository's root.
 pub fn root() -> PathBuf {
     // What cargo says now beats what it said at compile time: a target folder may serve several clones.
@@ -39,6 +41,12 @@ pub fn cargo_in(folder: &Path) -> Command {
         }
     }
     command
+}
+
+/// The triple of this machine, as the toolchain of this repository names it.
+pub fn host(step: &Step) -> Result<String> {
+    let version = step.output(Command::new("rustc").arg("-vV").current_dir(root()))?;
+    version.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned).context("rustc -vV names no host")
 }
 
 /// A file that cargo has built, or found up to date.

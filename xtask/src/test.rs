@@ -2,10 +2,10 @@
 //!
 //! A failure does not hide the ones after it: all that can run runs, and the table tells.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::steps::{Step, Steps};
-use crate::{api, check, guests, project, system};
+use crate::{api, check, fuzz, guests, project, system};
 
 /// Runs all of it.
 pub fn run(steps: &mut Steps) -> Result<()> {
@@ -16,15 +16,15 @@ pub fn run(steps: &mut Steps) -> Result<()> {
     // Passed through: the tests' own lines are the report that people and CI read.
     steps.attempt("tests", |step| step.show(project::cargo().args(["test", "--workspace", "--no-fail-fast"])));
     steps.attempt("tests of the Rust template", test_template);
+    steps.attempt("fuzz targets", |step| fuzz::run(step, fuzz::CI, &fuzz::Targets::All));
     steps.attempt("the API against its document", api::run);
     steps.finish()
 }
 
 /// The template's own tests run on this machine, not in WebAssembly: that is how its author runs them.
 fn test_template(step: &mut Step) -> Result<()> {
-    let version = step.output(std::process::Command::new("rustc").arg("-vV").current_dir(project::root()))?;
-    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc -vV names no host")?;
+    let host = project::host(step)?;
     let mut cargo = project::cargo_in(&project::path("guest-templates/rust"));
-    cargo.args(["test", "--target", host, "--target-dir"]).arg(project::path("target/guests-build/rust"));
+    cargo.args(["test", "--target", &host, "--target-dir"]).arg(project::path("target/guests-build/rust"));
     step.show(&mut cargo)
 }

@@ -85,7 +85,7 @@ fn is_global_v4(address: Ipv4Addr) -> bool {
 }
 
 /// What is given out to everybody is in here, RFC 4291; all else is reserved, local, multicast, or stands
-/// for an IPv4 address.
+/// for an IPv4 address. Those of 64:ff9b::/96 are judged by it; all others that do are closed.
 const OPEN_V6: (Ipv6Addr, u8) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
 /// Blocks of that which are not everybody's.
@@ -101,11 +101,29 @@ const CLOSED_V6: &[(Ipv6Addr, u8)] = &[
     (Ipv6Addr::new(0x2620, 0x4f, 0x8000, 0, 0, 0, 0, 0), 48),
 ];
 
+/// IPv4 addresses for hosts that only have IPv6, RFC 6052. Where a network translates, its names have these, so
+/// they are what the IPv4 address inside is.
+const TRANSLATED: (Ipv6Addr, u8) = (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
+
+/// An IPv4 address in an interface's identifier, RFC 5214, with the bit for "local" and "universal" left out.
+const ISATAP: u64 = 0x0000_5efe_0000_0000;
+const ISATAP_MASK: u64 = 0xfdff_ffff_0000_0000;
+
 fn is_global_v6(address: Ipv6Addr) -> bool {
     let within = |&(network, length): &(Ipv6Addr, u8)| {
         let mask = u128::MAX << (128 - u32::from(length));
         address.to_bits() & mask == network.to_bits()
     };
+    let [.., a, b, c, d] = address.octets();
+    let inside = Ipv4Addr::new(a, b, c, d);
+    if within(&TRANSLATED) {
+        return is_global_v4(inside);
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "the identifier is the lower half")]
+    let identifier = address.to_bits() as u64;
+    if identifier & ISATAP_MASK == ISATAP && !is_global_v4(inside) {
+        return false;
+    }
     within(&OPEN_V6) && !CLOSED_V6.iter().any(within)
 }
 
@@ -115,45 +133,74 @@ mod tests {
 
     use super::*;
 
-    /// The registries, row by row: a first and a last address, and whether steps reach them.
-    const REGISTRY: &[(&str, &str, &str)] = &[
-        ("this network", "0.0.0.0", "0.255.255.255"),
-        ("private use", "10.0.0.0", "10.255.255.255"),
-        ("shared address space", "100.64.0.0", "100.127.255.255"),
-        ("loopback", "127.0.0.0", "127.255.255.255"),
-        ("link-local, and metadata", "169.254.0.0", "169.254.255.255"),
-        ("private use", "172.16.0.0", "172.31.255.255"),
-        ("protocol assignments", "192.0.0.0", "192.0.0.255"),
-        ("documentation", "192.0.2.0", "192.0.2.255"),
-        ("AS112-v4", "192.31.196.0", "192.31.196.255"),
-        ("AMT", "192.52.193.0", "192.52.193.255"),
-        ("6to4 relays", "192.88.99.0", "192.88.99.255"),
-        ("private use", "192.168.0.0", "192.168.255.255"),
-        ("direct delegation AS112", "192.175.48.0", "192.175.48.255"),
-        ("benchmarking", "198.18.0.0", "198.19.255.255"),
-        ("documentation", "198.51.100.0", "198.51.100.255"),
-        ("documentation", "203.0.113.0", "203.0.113.255"),
-        ("multicast", "224.0.0.0", "239.255.255.255"),
-        ("reserved, and broadcast", "240.0.0.0", "255.255.255.255"),
-        ("unspecified", "::", "::"),
-        ("loopback", "::1", "::1"),
-        ("IPv4-compatible", "::2", "::ffff:ffff"),
-        ("IPv4-IPv6 translation", "64:ff9b::", "64:ff9b::ffff:ffff"),
-        ("the same, local", "64:ff9b:1::", "64:ff9b:1:ffff:ffff:ffff:ffff:ffff"),
-        ("discard-only", "100::", "100::ffff:ffff:ffff:ffff"),
-        ("dummy prefix", "100:0:0:1::", "100::1:ffff:ffff:ffff:ffff"),
-        ("protocol assignments", "2001::", "2001:1ff:ffff:ffff:ffff:ffff:ffff:ffff"),
-        ("Teredo", "2001::", "2001::ffff:ffff:ffff:ffff:ffff:ffff"),
-        ("benchmarking", "2001:2::", "2001:2:0:ffff:ffff:ffff:ffff:ffff"),
-        ("documentation", "2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff"),
-        ("6to4", "2002::", "2002:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
-        ("direct delegation AS112", "2620:4f:8000::", "2620:4f:8000:ffff:ffff:ffff:ffff:ffff"),
-        ("documentation", "3fff::", "3fff:fff:ffff:ffff:ffff:ffff:ffff:ffff"),
-        ("segment routing", "5f00::", "5f00:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
-        ("unique-local", "fc00::", "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
-        ("link-local", "fe80::", "febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
-        ("site-local, deprecated", "fec0::", "feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
-        ("multicast", "ff00::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+    /// Whether the registry says "globally reachable", and whether steps reach it.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    enum Reach {
+        /// "False", or "N/A": closed.
+        No,
+        /// "True" and closed all the same: servers of the network itself, translations and tunnels, and no API.
+        Infrastructure,
+        /// Judged by the IPv4 address inside.
+        Inside,
+    }
+    use Reach::{Infrastructure, Inside, No};
+
+    /// Both registries, row by row, and the multicast registries' blocks.
+    const REGISTRY: &[(&str, &str, Reach)] = &[
+        ("0.0.0.0/8", "\"this network\"", No),
+        ("0.0.0.0/32", "\"this host on this network\"", No),
+        ("10.0.0.0/8", "private use", No),
+        ("100.64.0.0/10", "shared address space", No),
+        ("127.0.0.0/8", "loopback", No),
+        ("169.254.0.0/16", "link-local, and metadata", No),
+        ("172.16.0.0/12", "private use", No),
+        ("192.0.0.0/24", "IETF protocol assignments", No),
+        ("192.0.0.0/29", "IPv4 service continuity prefix", No),
+        ("192.0.0.8/32", "IPv4 dummy address", No),
+        ("192.0.0.9/32", "port control protocol anycast", Infrastructure),
+        ("192.0.0.10/32", "TURN anycast", Infrastructure),
+        ("192.0.0.170/32", "NAT64/DNS64 discovery", No),
+        ("192.0.0.171/32", "NAT64/DNS64 discovery", No),
+        ("192.0.2.0/24", "documentation (TEST-NET-1)", No),
+        ("192.31.196.0/24", "AS112-v4", Infrastructure),
+        ("192.52.193.0/24", "AMT", Infrastructure),
+        ("192.88.99.0/24", "deprecated (6to4 relay anycast)", No),
+        ("192.168.0.0/16", "private use", No),
+        ("192.175.48.0/24", "direct delegation AS112 service", Infrastructure),
+        ("198.18.0.0/15", "benchmarking", No),
+        ("198.51.100.0/24", "documentation (TEST-NET-2)", No),
+        ("203.0.113.0/24", "documentation (TEST-NET-3)", No),
+        ("224.0.0.0/4", "multicast", No),
+        ("240.0.0.0/4", "reserved", No),
+        ("255.255.255.255/32", "limited broadcast", No),
+        ("::1/128", "loopback", No),
+        ("::/128", "unspecified", No),
+        ("::/96", "IPv4-compatible, deprecated", No),
+        ("::ffff:0:0/96", "IPv4-mapped", Inside),
+        ("64:ff9b::/96", "IPv4-IPv6 translation", Inside),
+        ("64:ff9b:1::/48", "IPv4-IPv6 translation", No),
+        ("100::/64", "discard-only", No),
+        ("100:0:0:1::/64", "dummy IPv6 prefix", No),
+        ("2001::/23", "IETF protocol assignments", No),
+        ("2001::/32", "Teredo", No),
+        ("2001:1::1/128", "port control protocol anycast", Infrastructure),
+        ("2001:1::2/128", "TURN anycast", Infrastructure),
+        ("2001:1::3/128", "DNS-SD service registration anycast", Infrastructure),
+        ("2001:2::/48", "benchmarking", No),
+        ("2001:3::/32", "AMT", Infrastructure),
+        ("2001:4:112::/48", "AS112-v6", Infrastructure),
+        ("2001:10::/28", "deprecated (ORCHID)", No),
+        ("2001:20::/28", "ORCHIDv2", Infrastructure),
+        ("2001:30::/28", "drone remote ID", Infrastructure),
+        ("2001:db8::/32", "documentation", No),
+        ("2002::/16", "6to4", No),
+        ("2620:4f:8000::/48", "direct delegation AS112 service", Infrastructure),
+        ("3fff::/20", "documentation", No),
+        ("5f00::/16", "segment routing (SRv6) SIDs", No),
+        ("fc00::/7", "unique-local", No),
+        ("fe80::/10", "link-local unicast", No),
+        ("fec0::/10", "site-local, deprecated", No),
+        ("ff00::/8", "multicast", No),
     ];
 
     /// Just outside of those blocks, and well-known.
@@ -200,13 +247,32 @@ mod tests {
 
     #[test]
     fn nothing_of_the_special_registries_is_reached_and_what_is_beside_them_is() {
-        for (what, first, last) in REGISTRY {
-            for text in [first, last] {
-                assert!(!allows(address(text)), "{what}: {text}");
+        for (block, what, _) in REGISTRY.iter().filter(|(_, _, reach)| *reach != Inside) {
+            let block: IpNet = block.parse().unwrap();
+            for address in [block.network(), block.broadcast()] {
+                assert!(!allows(address), "{what}: {address}");
             }
         }
         for text in GLOBAL {
             assert!(allows(address(text)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_stands_for_an_ipv4_address_is_what_that_is() {
+        for (block, what, _) in REGISTRY.iter().filter(|(_, _, reach)| *reach == Inside) {
+            let start = block.parse::<ipnet::Ipv6Net>().unwrap().network().to_bits();
+            for (inside, reached) in [("8.8.8.8", true), ("127.0.0.1", false), ("169.254.169.254", false)] {
+                let bits = start | u128::from(inside.parse::<Ipv4Addr>().unwrap().to_bits());
+                assert_eq!(allows(Ipv6Addr::from_bits(bits).into()), reached, "{what} of {inside}");
+            }
+        }
+        for (text, reached) in [
+            ("2606:4700::5efe:10.0.0.1", false),
+            ("2606:4700::200:5efe:169.254.169.254", false),
+            ("2606:4700::5efe:8.8.8.8", true),
+        ] {
+            assert_eq!(allows(address(text)), reached, "{text}");
         }
     }
 
@@ -224,11 +290,9 @@ mod tests {
     proptest! {
         /// However an IPv4 address that is closed is written as an IPv6 one, it is closed.
         #[test]
-        fn a_closed_address_is_closed_inside_of_others(row in 0_usize..18, place: u32) {
-            let (_, first, last) = REGISTRY[row];
-            let bits = |text: &str| text.parse::<Ipv4Addr>().unwrap().to_bits();
-            let (first, last) = (bits(first), bits(last));
-            let closed = Ipv4Addr::from_bits(first + place % (last - first + 1));
+        fn a_closed_address_is_closed_inside_of_others(row in 0_usize..26, place: u32) {
+            let block: ipnet::Ipv4Net = REGISTRY[row].0.parse().unwrap();
+            let closed = Ipv4Addr::from_bits(block.network().to_bits() | place & block.hostmask().to_bits());
             prop_assert!(!allows(closed.into()));
             let [a, b, c, d] = closed.octets().map(u16::from);
             let (high, low) = (a << 8 | b, c << 8 | d);
@@ -239,6 +303,7 @@ mod tests {
                 Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, high, low),
                 Ipv6Addr::new(0x2002, high, low, 0, 0, 0, 0, 1),
                 Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, !high, !low),
+                Ipv6Addr::new(0x2606, 0x4700, 0, 0, 0, 0x5efe, high, low),
             ] {
                 prop_assert!(!allows(inside.into()), "{inside}");
             }

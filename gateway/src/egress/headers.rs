@@ -154,7 +154,7 @@ mod tests {
     fn headers_are_sent_as_they_are_with_an_agent_of_ours() {
         let agent = (USER_AGENT.to_string(), AGENT.to_owned());
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(sent(&[]).unwrap(), [agent.clone()]);
+        assert_eq!(sent(&[]).unwrap(), std::slice::from_ref(&agent));
         assert_eq!(
             sent(&[("X-Name", "grüße\t!"), ("x-name", ""), ("accept-encoding", "gzip")]).unwrap(),
             [pair("x-name", "grüße\t!"), pair("x-name", ""), pair("accept-encoding", "gzip"), agent]

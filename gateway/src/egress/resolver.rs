@@ -68,7 +68,9 @@ impl Resolver {
         use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
 
         let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
-        connections.iter_mut().for_each(|connection| connection.port = server.port());
+        for connection in &mut connections {
+            connection.port = server.port();
+        }
         let server = NameServerConfig::new(server.ip(), true, connections);
         let config = ResolverConfig::from_name_servers(vec![server]);
         let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());

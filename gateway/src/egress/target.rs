@@ -157,8 +157,12 @@ fn check_path(text: &str) -> Result<(), Error> {
 fn normalize_host(url: &mut Url) -> Result<(), Error> {
     let Some(Host::Domain(name)) = url.host() else { return url.host().map(|_| ()).ok_or(Error::Host) };
     let bare = name.strip_suffix('.').unwrap_or(name).to_owned();
-    // What is left of a percent-encoded host is refused by the parser.
-    if bare.is_empty() || bare.split('.').any(|label| label.is_empty() || label.len() > 63) || bare.len() > 253 {
+    // What is left of a percent-encoded host is refused by the parser; it takes signs that no name has.
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    if bare.len() > 253 || !bare.split('.').all(is_label) {
         return Err(Error::Host);
     }
     url.set_host(Some(&bare))?;
@@ -246,6 +250,9 @@ mod tests {
             ("https:///a.example/x", Error::Host),
             ("https://a..example/x", Error::Host),
             ("https://./x", Error::Host),
+            ("https://a.example\")/x", Error::Host),
+            ("https://*.example/x", Error::Host),
+            ("https://a.example,b.example/x", Error::Host),
             ("https://a.example:0/", Error::Port),
         ] {
             assert_eq!(resource(text), Err(error), "{text}");
