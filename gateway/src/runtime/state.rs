@@ -16,7 +16,6 @@ use super::host::outgoing::Outgoing;
 use super::limits::MemoryLimiter;
 use super::outside::Outside;
 use super::{Bounds, Call};
-use crate::clock::Clock;
 use crate::model::{Denial, PermissionKind};
 use crate::telemetry::Sampled;
 
@@ -44,7 +43,6 @@ pub(super) struct State {
     /// Requests that were sent with a key of the host's.
     pub(super) keyed_requests: u32,
     denials: Denials,
-    clock: Clock,
     host_calls_left: u32,
     host_calls_max: u32,
     host_call_spans_left: u32,
@@ -71,7 +69,6 @@ impl State {
             outside,
             keyed_requests: 0,
             denials: Denials::default(),
-            clock: bounds.clock.clone(),
             host_calls_left: bounds.host_calls,
             host_calls_max: bounds.host_calls,
             host_call_spans_left: HOST_CALL_SPANS_MAX,
@@ -94,13 +91,13 @@ impl State {
     /// # Errors
     /// What the step is told: the permission that it would need.
     pub(super) fn permit(&mut self, kind: PermissionKind, resource: &str) -> Result<(), HostError> {
-        let checked = self.denials.check(Asker::of(&self.call), kind, resource, &self.clock);
+        let checked = self.denials.check(Asker::of(&self.call), kind, resource, self.log.clock());
         checked.map_err(|denial| HostError::PermissionDenied(denial.to_string()))
     }
 
     /// Tells of what the operator has closed, whatever the permissions say.
     pub(super) fn deny(&mut self, denial: Denial) -> Denial {
-        self.denials.deny(Asker::of(&self.call), denial, &self.clock)
+        self.denials.deny(Asker::of(&self.call), denial, self.log.clock())
     }
 
     /// All that was denied, with its lines in the log.
@@ -136,9 +133,9 @@ impl WasiView for State {
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        let Self { outgoing, call, outside, clock, deadline, host_calls_left, table, http, .. } = self;
+        let Self { outgoing, call, outside, log, deadline, host_calls_left, table, http, .. } = self;
         let outgoing =
-            outgoing.get_or_insert_with(|| Box::new(Outgoing::new(call, outside, clock, (*deadline).into())));
+            outgoing.get_or_insert_with(|| Box::new(Outgoing::new(call, outside, log.clock(), (*deadline).into())));
         outgoing.settle(|made| {
             *host_calls_left = host_calls_left.saturating_sub(made);
             *host_calls_left

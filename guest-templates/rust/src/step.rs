@@ -154,6 +154,76 @@ pub mod context {
     }
 }
 
+/// Other servers, as far as the step's permissions reach. `{{secret:NAME}}` in a header or a body is replaced on the
+/// way out.
+pub mod http {
+    use super::{DeserializeOwned, Serialize, StepError, bindings::sluice::step::http as host, failure, to_json};
+
+    pub use host::{Request, Response};
+
+    /// Asks with GET.
+    pub fn get(url: &str) -> Request {
+        request("GET", url)
+    }
+
+    /// Asks with any other method.
+    pub fn request(method: &str, url: &str) -> Request {
+        Request { method: method.to_owned(), url: url.to_owned(), headers: Vec::new(), body: None, timeout_ms: None }
+    }
+
+    impl Request {
+        /// One more header.
+        pub fn header(mut self, name: &str, value: &str) -> Self {
+            self.headers.push((name.to_owned(), value.to_owned()));
+            self
+        }
+
+        /// A body of JSON.
+        pub fn json(mut self, body: &impl Serialize) -> Result<Self, StepError> {
+            self.body = Some(to_json(body)?.into_bytes());
+            Ok(self.header("content-type", "application/json"))
+        }
+
+        /// Sends it. Any status is an answer, and redirects are not followed.
+        pub fn send(&self) -> Result<Response, StepError> {
+            Ok(host::send(self)?)
+        }
+    }
+
+    impl Response {
+        /// The body, where the status says that it went well. Another attempt may help with 429 and 5xx.
+        pub fn json<T: DeserializeOwned>(&self) -> Result<T, StepError> {
+            if !(200..300).contains(&self.status) {
+                let failed = failure("http-status", format!("the server answered {}", self.status));
+                let may_pass = self.status == 429 || self.status >= 500;
+                return Err(if may_pass { failed.retryable() } else { failed }.into());
+            }
+            let read = serde_json::from_slice(&self.body);
+            read.map_err(|_| failure("http-body", "the server's answer is not what the step reads").into())
+        }
+    }
+}
+
+/// The databases that the operator has named, as far as the step's permissions reach. `$1`, `$2` are the parameters.
+pub mod db {
+    use super::{DeserializeOwned, Serialize, StepError, bindings::sluice::step::db as host, failure, to_json};
+
+    /// The rows of one statement that only reads. `params` is a tuple or a list.
+    pub fn query<T: DeserializeOwned>(
+        connection: &str,
+        sql: &str,
+        params: &impl Serialize,
+    ) -> Result<Vec<T>, StepError> {
+        let rows = host::query(connection, sql, &to_json(params)?)?;
+        serde_json::from_str(&rows).map_err(|_| failure("row", "the rows are not what the step reads").into())
+    }
+
+    /// The number of rows that one statement changed.
+    pub fn execute(connection: &str, sql: &str, params: &impl Serialize) -> Result<u32, StepError> {
+        Ok(host::execute(connection, sql, &to_json(params)?)?)
+    }
+}
+
 /// Runs a step's function on its input as JSON text, and words its result for the gateway.
 pub fn answer<'a, I: Deserialize<'a>>(input: &'a str, step: impl FnOnce(I) -> Result<Completed, StepError>) -> Outcome {
     // The place, without serde's own words: they would be a tenth of the whole component.
