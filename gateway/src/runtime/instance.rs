@@ -50,7 +50,8 @@ pub(super) async fn run(engine: &Engine, ready: &Ready, call: Call, bounds: &Bou
         Err(_) => Err(timed_out(limits.timeout_ms, &usage)),
     };
     let (lines, lines_dropped) = state.log.finish();
-    Execution { result, data: state.context.finish(), usage, lines, lines_dropped, denials: Vec::new() }
+    let denials = std::mem::take(&mut state.denials);
+    Execution { result, data: state.context.finish(), usage, lines, lines_dropped, denials }
 }
 
 /// A store from its one call to its end.

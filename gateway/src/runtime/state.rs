@@ -12,6 +12,7 @@ use super::host::log::Log;
 use super::host::outgoing::DenyOutgoing;
 use super::limits::MemoryLimiter;
 use super::{Bounds, Call};
+use crate::model::{Denial, Permission, PermissionKind};
 use crate::telemetry::Sampled;
 
 /// Handles of WASI resources (streams, pollables) an execution may hold at once:
@@ -27,6 +28,9 @@ const HTTP_FIELDS_BYTES_MAX: usize = 16 * 1024;
 /// queue, which holds 2 048.
 const HOST_CALL_SPANS_MAX: u32 = 128;
 
+/// Different denials of one execution that are kept: what a person looks at, and 64 KiB of long URLs.
+const DENIALS_MAX: usize = 32;
+
 /// The data of one store; dropped with it, never reused.
 pub(super) struct State {
     pub(super) call: Call,
@@ -34,6 +38,8 @@ pub(super) struct State {
     pub(super) log: Log,
     pub(super) context: Context,
     pub(super) deadline: Instant,
+    /// What was denied, each once.
+    pub(super) denials: Vec<Denial>,
     host_calls_left: u32,
     host_calls_max: u32,
     host_call_spans_left: u32,
@@ -56,6 +62,7 @@ impl State {
             context: Context::new(call.data.take()),
             log,
             deadline,
+            denials: Vec::new(),
             host_calls_left: bounds.host_calls,
             host_calls_max: bounds.host_calls,
             host_call_spans_left: HOST_CALL_SPANS_MAX,
@@ -71,6 +78,16 @@ impl State {
     pub(super) fn count_host_call(&mut self) -> Result<(), u32> {
         self.host_calls_left = self.host_calls_left.checked_sub(1).ok_or(self.host_calls_max)?;
         Ok(())
+    }
+
+    /// Counts and keeps what no permission covers.
+    pub(super) fn deny(&mut self, kind: PermissionKind, resource: &str) {
+        self.call.metrics.permission_denied(kind);
+        let Permission { permission, resource } = Permission::exactly(kind, resource);
+        let denial = Denial { permission, resource };
+        if self.denials.len() < DENIALS_MAX && !self.denials.contains(&denial) {
+            self.denials.push(denial);
+        }
     }
 
     /// The span of a host call, in an execution that is traced.

@@ -18,9 +18,9 @@ impl Permission {
         let mut glob = String::with_capacity(resource.len());
         // An IPv6 address keeps its brackets; a host has nothing else that would need a backslash.
         if is_ipv6(authority) {
-            glob.push_str(authority)
+            glob.push_str(authority);
         } else {
-            escape_into(&mut glob, authority)
+            escape_into(&mut glob, authority);
         }
         escape_into(&mut glob, rest);
         Self { permission, resource: glob }

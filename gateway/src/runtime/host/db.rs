@@ -23,8 +23,8 @@ impl Host for State {
 
 impl State {
     fn deny_database(&mut self, kind: PermissionKind, connection: &str) -> HostError {
-        self.call.metrics.permission_denied(kind);
         let name: String = connection.chars().take(NAME_SHOWN_MAX).collect();
+        self.deny(kind, &name);
         HostError::PermissionDenied(format!("{} {name}", kind.as_str()))
     }
 }

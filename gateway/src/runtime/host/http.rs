@@ -22,10 +22,10 @@ impl State {
             "GET" | "HEAD" | "OPTIONS" => PermissionKind::HttpRead,
             _ => PermissionKind::HttpWrite,
         };
-        self.call.metrics.permission_denied(kind);
         // The query may hold what belongs in no log.
         let resource: String =
             request.url.split(['?', '#']).next().unwrap_or_default().chars().take(URL_SHOWN_MAX).collect();
+        self.deny(kind, &resource);
         HostError::PermissionDenied(format!("{} {resource}", kind.as_str()))
     }
 }
