@@ -17,6 +17,7 @@ mod changes;
 mod command_line;
 mod compile_bounds;
 mod crash;
+mod denials;
 mod executions;
 mod host;
 mod invoke;
