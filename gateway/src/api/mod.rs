@@ -102,6 +102,7 @@ fn routes() -> OpenApiRouter<Services> {
         .routes(routes!(modules::show, modules::delete))
         .routes(routes!(modules::change::replace_permissions))
         .routes(routes!(modules::change::replace_limits))
+        .routes(routes!(modules::denials::list))
         .routes(routes!(modules::download))
         .routes(routes!(executions::list))
         .routes(routes!(executions::show))

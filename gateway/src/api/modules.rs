@@ -1,9 +1,10 @@
-//! `/api/v1/wasm/modules`: upload, list, show, change, download, delete.
+//! `/api/v1/wasm/modules`: upload, list, show, change, denials, download, delete.
 //!
 //! Owns how modules are asked for and shown. Does not own what a module may be
 //! (`registry`), nor the form of an upload (`upload`).
 
 pub(super) mod change;
+pub(super) mod denials;
 mod settings;
 pub(super) mod upload;
 mod visible;

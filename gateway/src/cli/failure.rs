@@ -20,6 +20,11 @@ pub(super) struct Usage(pub(super) String);
 #[error("interrupted")]
 pub(super) struct Interrupted;
 
+/// The answer is no, and was printed. Exit code 1, without more words.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer is no")]
+pub(super) struct Denied;
+
 /// What to do next, beneath an error.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -44,6 +49,9 @@ pub(super) fn report(error: &anyhow::Error, out: Out) -> ExitCode {
     }
     if error.is::<Interrupted>() {
         return ExitCode::from(130);
+    }
+    if error.is::<Denied>() {
+        return ExitCode::from(1);
     }
     if let Some(client::Error::Refused(refusal)) = error.downcast_ref() {
         // A script that asked for JSON gets the problem as it came; that it can't be
@@ -121,6 +129,7 @@ mod tests {
         let expected = |code: u8| format!("{:?}", ExitCode::from(code));
         assert_eq!(code(Usage("--yes is needed".to_owned()).into()), expected(2));
         assert_eq!(code(anyhow::anyhow!("no")), expected(1));
+        assert_eq!(code(Denied.into()), expected(1));
         assert_eq!(code(Interrupted.into()), expected(130));
         assert_eq!(code(output::Error::Closed.into()), expected(0));
         assert_eq!(code(anyhow::Error::new(output::Error::Closed).context("printing")), expected(0));

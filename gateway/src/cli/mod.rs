@@ -70,8 +70,9 @@ enum Command {
     Download(modules::Download),
     /// Delete one version of a module, with its permissions and logs.
     Delete(modules::Delete),
-    /// Show or replace what a module is allowed.
-    Permissions(permissions::Args),
+    /// Show, change and explain what a module is allowed.
+    #[command(subcommand)]
+    Permissions(permissions::Command),
     /// Run a function of a module.
     Invoke(invoke::Args),
     /// Show what an execution logged, or follow a module.
@@ -125,7 +126,7 @@ fn dispatch(command: Command, out: Out) -> anyhow::Result<()> {
         Command::Show(args) => interruptible(modules::show(args, out)),
         Command::Download(args) => interruptible(modules::download(args, out)),
         Command::Delete(args) => interruptible(modules::delete(args, out)),
-        Command::Permissions(args) => interruptible(permissions::run(args, out)),
+        Command::Permissions(command) => interruptible(permissions::run(command, out)),
         Command::Invoke(args) => interruptible(invoke::run(args, out)),
         Command::Logs(args) => interruptible(logs::run(args, out)),
         Command::Key(command) => interruptible(keys::run(command, out)),

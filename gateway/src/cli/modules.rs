@@ -98,7 +98,7 @@ pub(super) struct View {
 }
 
 /// A permission as it is shown.
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub(super) struct PermissionView {
     pub(super) permission: String,

@@ -27,6 +27,11 @@ fn every_command_line_of_the_guide_is_understood() {
         "sluice show order-check@^1",
         "sluice download order-check@1.0.0 --output x.wasm",
         "sluice delete order-check@1.0.0 --yes",
+        "sluice permissions show order-check --json",
+        "sluice permissions set order-check --file permissions.json",
+        "sluice permissions explain order-check POST https://api.example.com/orders",
+        "sluice permissions explain order-check secret:use stripe-key@api.stripe.com",
+        "sluice permissions suggest order-check@^1 --json",
         "sluice invoke order-check --function run --input {} --data @d.json --env A=1 --env B=2 --timeout-ms 5 --fuel 6 --memory-bytes 7",
         "sluice invoke order-check --server https://gateway.example --key sk_x --data-dir /d --insecure-http",
         "sluice logs 01900000-0000-7000-8000-000000000000 --level warn",
@@ -55,6 +60,11 @@ fn wrong_usage_is_refused_before_anything_happens() {
         "sluice init a --lang cobol",
         "sluice show a@",
         "sluice download a",
+        "sluice permissions",
+        "sluice permissions show",
+        "sluice permissions set a",
+        "sluice permissions set a --add http:write",
+        "sluice permissions explain a GET",
         "sluice invoke a --env A",
         "sluice invoke a --timeout-ms soon",
         "sluice logs",
@@ -77,4 +87,21 @@ fn help_never_shows_the_key_that_the_environment_has() {
     let list = command.find_subcommand_mut("list").unwrap();
     let key = list.get_arguments().find(|argument| argument.get_id() == "key").unwrap();
     assert!(key.is_hide_env_values_set());
+}
+
+#[test]
+fn a_permission_is_its_kind_and_its_resource() {
+    let set = |flags: &[&str]| Cli::try_parse_from([&["sluice", "permissions", "set", "a"], flags].concat()).is_ok();
+    assert!(set(&[
+        "--add",
+        "http:read https://a.example/*",
+        "--add",
+        "database:read orders",
+        "--remove",
+        "http:read [a"
+    ]));
+    for add in ["http:all https://a.example/*", "http:read", "http:read ", "http:read [a", ""] {
+        assert!(!set(&["--add", add]), "{add}");
+    }
+    assert!(!set(&["--file", "a.json", "--add", "database:read orders"]));
 }

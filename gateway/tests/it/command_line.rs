@@ -3,6 +3,7 @@
 mod keys;
 mod life;
 mod local;
+mod permissions;
 mod refusals;
 mod signing;
 mod transfer;

@@ -18,6 +18,7 @@ mod command_line;
 mod compile_bounds;
 mod crash;
 mod database_sqlite;
+mod denials;
 mod executions;
 mod host;
 //mod host_db;

@@ -19,6 +19,7 @@ const ENDPOINTS: &[(&str, &str, Option<&str>)] = &[
     ("DELETE", "/api/v1/wasm/modules/nothing", Some("admin")),
     ("PUT", "/api/v1/wasm/modules/nothing/permissions", Some("admin")),
     ("PUT", "/api/v1/wasm/modules/nothing/limits", Some("admin")),
+    ("GET", "/api/v1/wasm/modules/echo/denials", Some("viewer")),
     ("GET", "/api/v1/wasm/modules/echo/download", Some("viewer")),
     ("POST", "/api/v1/wasm/modules/echo/invoke", Some("invoker")),
     ("GET", "/api/v1/wasm/executions", Some("viewer")),

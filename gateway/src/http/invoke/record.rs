@@ -136,10 +136,10 @@ impl Drop for Running {
         if self.ended {
             return;
         }
-        let (usage, lines, lines_dropped) = match self.witness.cancelled() {
-            Some(Cancelled { usage, lines, lines_dropped, .. }) => (Some(usage), lines, lines_dropped),
+        let (usage, lines, lines_dropped, denials) = match self.witness.cancelled() {
+            Some(Cancelled { usage, lines, lines_dropped, denials }) => (Some(usage), lines, lines_dropped, denials),
             // It was cancelled before it began.
-            None => (None, Vec::new(), 0),
+            None => (None, Vec::new(), 0, Vec::new()),
         };
         let duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let (fuel, memory_bytes) =
@@ -157,7 +157,7 @@ impl Drop for Running {
             lines_dropped,
             ..self.take_record()
         };
-        self.recorder.record(record);
+        self.recorder.record_with_denials(record, denials);
     }
 }
 

@@ -44,6 +44,12 @@ impl PermissionKind {
             Self::SecretUse => "secret:use",
         }
     }
+
+    /// The kind that is written `text`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
 }
 
 /// One permission of one module.

@@ -13,6 +13,9 @@ use super::{BadPermission, Permission, PermissionKind, glob};
 /// nothing but wildcards is over it.
 const COMPILED_BYTES_MAX: usize = 32 * 1024 * 1024;
 
+const TOO_MUCH: &str =
+    "it is too much to be matched at each call: fewer or shorter globs, or fewer wildcards, are needed";
+
 /// Permissions, compiled. The default allows nothing.
 #[derive(Default)]
 pub struct PermissionSet {
@@ -47,7 +50,12 @@ impl PermissionSet {
                     .dot_matches_new_line(true)
                     .size_limit(COMPILED_BYTES_MAX)
                     .build()
-                    .map_err(|error| BadPermission(error.to_string()))?;
+                    .map_err(|error| {
+                        BadPermission(match error {
+                            regex::Error::CompiledTooBig(_) => TOO_MUCH.to_owned(),
+                            error => error.to_string(),
+                        })
+                    })?;
                 rules.push(Rules { kind, places, set });
             }
         }

@@ -116,15 +116,19 @@ async fn an_invocation_that_is_interrupted_is_recorded_as_canceled() {
 #[tokio::test]
 async fn permissions_are_shown_and_replaced_from_a_file() {
     let author = Author::with(TestGateway::start().await.module("echo").await);
-    author.run(&["permissions", "echo"]).await.done().says(&["echo is allowed nothing"]);
+    author.run(&["permissions", "show", "echo"]).await.done().says(&["echo@1.0.0 is allowed nothing"]);
     let list = r#"[{"permission": "http:read", "resource": "https://api.example.com/*"}]"#;
     std::fs::write(author.path("allowed.json"), list).unwrap();
-    let set = author.run(&["permissions", "echo", "--set", "allowed.json"]).await.done();
+    let set = author.run(&["permissions", "set", "echo", "--file", "allowed.json"]).await.done();
     assert_eq!(set.stdout, "http:read\thttps://api.example.com/*\n");
-    let shown = author.run(&["permissions", "echo@1.0.0", "--json"]).await.done();
+    let shown = author.run(&["permissions", "show", "echo@1.0.0", "--json"]).await.done();
     assert_eq!(shown.json(), serde_json::from_str::<serde_json::Value>(list).unwrap());
 
     std::fs::write(author.path("bad.json"), r#"[{"permission": "http:read", "resource": "[a"}]"#).unwrap();
-    author.run(&["permissions", "echo", "--set", "bad.json"]).await.failed().says(&["/0/resource", "bad-request"]);
-    assert_eq!(author.run(&["permissions", "echo"]).await.done().stdout, set.stdout);
+    author
+        .run(&["permissions", "set", "echo", "--file", "bad.json"])
+        .await
+        .failed()
+        .says(&["/0/resource", "bad-request"]);
+    assert_eq!(author.run(&["permissions", "show", "echo"]).await.done().stdout, set.stdout);
 }
