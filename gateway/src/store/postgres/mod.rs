@@ -13,7 +13,6 @@ mod modules;
 mod page;
 mod retention;
 mod sharing;
-mod tls;
 
 pub use migrate::{check, migrate};
 
@@ -135,4 +134,4 @@ impl Store for PostgresStore {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
