@@ -10,6 +10,7 @@ pub mod model;
 
 pub mod config;
 pub mod telemetry;
+pub mod tls;
 
 pub mod blob;
 pub mod database;

@@ -38,7 +38,8 @@ impl<'a> Param<'a> {
         list.into_iter().map(|value| Self::one(value.get())).collect()
     }
 
-    fn one(json: &'a str) -> Result<Self, Error> {
+    /// That of one JSON value.
+    pub(super) fn one(json: &'a str) -> Result<Self, Error> {
         match json.as_bytes().first() {
             Some(b'n') => Ok(Self::Null),
             Some(b't') => Ok(Self::Boolean(true)),

@@ -32,7 +32,8 @@ const RULES: &[Rule] = &[
     Rule::UsesOnly("config", &["model"]),
     Rule::UsesOnly("egress", &["model", "config"]),
     // What steps reach is never what the gateway keeps its own rows in.
-    Rule::UsesOnly("database", &["config"]),
+    Rule::UsesOnly("database", &["config", "tls"]),
+    Rule::UsesOnly("tls", &["config"]),
     Rule::UsedOnlyBy("cli", &["main"]),
     // One place to change when a library does. It also keeps jobs from the engine.
     Rule::Library("wasmtime", &["runtime"]),

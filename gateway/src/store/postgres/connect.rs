@@ -18,9 +18,9 @@ use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::tls;
 use crate::config::{Postgres, TlsMode};
 use crate::store::Error;
+use crate::tls;
 
 /// The gateway's own: one for records of executions, one for readiness and heartbeats.
 /// Neither waits for what requests ask for.
@@ -81,7 +81,8 @@ impl Connector {
         }
         Ok(Self {
             config: Arc::new(connection),
-            tls: tls::connector(&config.tls)?,
+            tls: tls::connector(&config.tls)
+                .map_err(|error| Error::Open { reason: error.reason, source: Some(error.source) })?,
             session: session(config.timeout_ms).into(),
             timeout,
             connect_timeout,

@@ -14,7 +14,6 @@ mod modules;
 mod page;
 mod retention;
 mod sharing;
-mod tls;
 
 pub use migrate::{check, migrate};
 
@@ -136,4 +135,4 @@ impl Store for PostgresStore {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -8,8 +8,9 @@ use crate::store::{
     Audit, AuditFilter, ExecutionFilter, Executions, KeyDeleted, KeyInserted, Keys, ModuleFilter, Modules, PageRequest,
 };
 
+// One server for the tests of the crate.
 #[path = "../../../tests/it/support/postgres.rs"]
-mod server;
+pub(crate) mod server;
 
 use server::{Database, database};
 

@@ -1,7 +1,8 @@
-//! TLS to the database, as `sslmode` asks for it.
+//! TLS to a PostgreSQL server, as `sslmode` asks for it.
 //!
-//! Owns which certificates are accepted. Invariant: a signature of the handshake
-//! is always checked; what `sslmode` may leave out is whose certificate it is.
+//! Owns which certificates are accepted. Does not connect: the store does, and so does the room of the
+//! databases. Invariant: a signature of the handshake is always checked; what `sslmode` may leave out is
+//! whose certificate it is.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,13 +16,23 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStor
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::config::{Tls, TlsMode};
-use crate::store::Error;
+
+/// Why TLS can't be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct Error {
+    /// In words for the operator.
+    pub reason: String,
+    /// What was found wrong.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
 
 /// What makes TLS of a connection, where the connection is to have it.
 ///
 /// # Errors
-/// [`Error::Open`]: the certificates that are to be trusted can't be read.
-pub(super) fn connector(tls: &Tls) -> Result<MakeRustlsConnect, Error> {
+/// The certificates that are to be trusted can't be read.
+pub fn connector(tls: &Tls) -> Result<MakeRustlsConnect, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let trusted = || match &tls.root {
         Some(path) => pinned(path, &provider),
@@ -43,9 +54,9 @@ pub(super) fn connector(tls: &Tls) -> Result<MakeRustlsConnect, Error> {
 }
 
 fn pinned(path: &Path, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, Error> {
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::Open {
-        reason: format!("`sslrootcert` in `[store] url`: {} can't be used", path.display()),
-        source: Some(error),
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error {
+        reason: format!("`sslrootcert` of the database's URL: {} can't be used", path.display()),
+        source,
     };
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(path).map_err(|error| failed(error.into()))? {
@@ -62,7 +73,7 @@ fn system(provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>,
 }
 
 fn refused(reason: String, source: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::Open { reason, source: Some(Box::new(source)) }
+    Error { reason, source: Box::new(source) }
 }
 
 /// What has to be true of a certificate, and who tells.

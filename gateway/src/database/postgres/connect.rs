@@ -1,0 +1,279 @@
+//! How a connection is made, and how what runs on one is cancelled.
+//!
+//! Owns sockets, the settings that a session begins with, and the count of what a server sends. Invariant:
+//! a connection whose server sends more than it was granted is broken, so no answer, and no single value,
+//! is ever in memory that is larger than that.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use socket2::TcpKeepalive;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinHandle;
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{CancelToken, Client, SimpleQueryMessage};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::failure::Failure;
+use crate::config::{self, TlsMode};
+use crate::tls;
+
+/// What a server may send while it greets: an error, a few dozen settings.
+const GREETING_BYTES: u64 = 256 * 1024;
+
+/// A server that is gone without a word is noticed within minutes, also on a connection that waits.
+const KEEPALIVE: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
+
+/// How connections are made.
+pub(super) struct Connector {
+    config: tokio_postgres::Config,
+    tls: MakeRustlsConnect,
+    timeout: Duration,
+}
+
+type TlsOf<T> = <T as MakeTlsConnect<Counted>>::TlsConnect;
+
+/// A connection that is driven.
+pub(super) struct Wire {
+    pub(super) client: Client,
+    pub(super) allowance: Arc<Allowance>,
+    driver: JoinHandle<()>,
+    peer: Peer,
+}
+
+/// Whom a connection is to: a name may have several addresses, and a cancellation goes to the same.
+#[derive(Clone)]
+struct Peer {
+    address: Address,
+    name: String,
+}
+
+#[derive(Clone)]
+enum Address {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl Connector {
+    pub(super) fn new(config: &config::Postgres, statement_ms: u64) -> Result<Self, tls::Error> {
+        let mut connection = config.connection.clone();
+        connection.options(session(statement_ms)).ssl_mode(match config.tls.mode {
+            TlsMode::Disable => SslMode::Disable,
+            TlsMode::Prefer => SslMode::Prefer,
+            TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => SslMode::Require,
+        });
+        if connection.get_application_name().is_none() {
+            connection.application_name("sluice");
+        }
+        let timeout = Duration::from_millis(config.connect_timeout_ms);
+        Ok(Self { config: connection, tls: tls::connector(&config.tls)?, timeout })
+    }
+
+    /// To the first host that takes it, each address in its own time.
+    pub(super) async fn connect(&self) -> Result<Wire, Failure> {
+        let mut last: Box<dyn std::error::Error + Send + Sync> = "the URL names no host".into();
+        for (index, host) in self.config.get_hosts().iter().enumerate() {
+            let ports = self.config.get_ports();
+            let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
+            let connecting = async {
+                let mut last: Box<dyn std::error::Error + Send + Sync> = "the name has no address".into();
+                for peer in peers(host, port).await? {
+                    match tokio::time::timeout(self.timeout, self.connect_to(peer)).await {
+                        Ok(Ok(wire)) => return Ok(wire),
+                        Ok(Err(error)) => last = error,
+                        Err(_) => last = "connecting took too long".into(),
+                    }
+                }
+                Err(last)
+            };
+            match connecting.await {
+                Ok(wire) => return Ok(wire),
+                Err(error) => last = error,
+            }
+        }
+        Err(Failure::Unreachable(last))
+    }
+
+    async fn connect_to(&self, peer: Peer) -> Result<Wire, Box<dyn std::error::Error + Send + Sync>> {
+        let allowance = Arc::new(Allowance::default());
+        allowance.grant(GREETING_BYTES);
+        let stream = peer.open(&allowance).await?;
+        let tls = self.tls(&peer.name)?;
+        let (client, mut connection) = self.config.connect_raw(stream, tls).await?;
+        let driver = tokio::spawn(async move {
+            // What the server says unasked is for nobody.
+            while let Some(Ok(_)) = poll_fn(|cx| connection.poll_message(cx)).await {}
+        });
+        let wire = Wire { client, allowance, driver, peer };
+        wire.check_role(self.config.get_target_session_attrs()).await?;
+        Ok(wire)
+    }
+
+    fn tls(&self, name: &str) -> Result<TlsOf<MakeRustlsConnect>, Infallible> {
+        MakeTlsConnect::<Counted>::make_tls_connect(&mut self.tls.clone(), name)
+    }
+
+    /// Has the server end what runs on a connection. It may have ended by itself; nobody tells.
+    pub(super) async fn cancel(&self, wire: &Wire) {
+        let token: CancelToken = wire.client.cancel_token();
+        let allowance = Arc::new(Allowance::default());
+        allowance.grant(GREETING_BYTES);
+        let cancelling = async {
+            let stream = wire.peer.open(&allowance).await?;
+            let tls = self.tls(&wire.peer.name)?;
+            token.cancel_query_raw(stream, tls).await.map_err(Box::<dyn std::error::Error + Send + Sync>::from)
+        };
+        // A server that can't be reached can't be told; it notices the end of the connection.
+        let _ = tokio::time::timeout(self.timeout, cancelling).await;
+    }
+}
+
+/// The settings of a session, which `RESET ALL` goes back to. A statement that sets one of them with
+/// `set_config` does so for what comes after it, and after it comes the reset.
+fn session(statement_ms: u64) -> String {
+    let settings = [
+        // For what runs outside a transaction of ours, should that fail to begin.
+        "default_transaction_read_only=on",
+        "client_min_messages=error",
+        "TimeZone=UTC",
+        "DateStyle=ISO,MDY",
+        "IntervalStyle=iso_8601",
+        "bytea_output=hex",
+        // The rules by which a statement was scanned here.
+        "standard_conforming_strings=on",
+    ]
+    .map(str::to_owned);
+    let times = [
+        // The gateway's own clock cancels; this ends what a gateway left behind that died.
+        format!("statement_timeout={statement_ms}"),
+        // A lock that is held so long is told as such, before the time is over.
+        format!("lock_timeout={}", (statement_ms / 2).max(1)),
+        format!("idle_in_transaction_session_timeout={}", statement_ms.saturating_mul(2)),
+    ];
+    settings.into_iter().chain(times).map(|setting| format!("-c {setting}")).collect::<Vec<_>>().join(" ")
+}
+
+async fn peers(host: &Host, port: u16) -> io::Result<Vec<Peer>> {
+    match host {
+        Host::Tcp(name) => {
+            let addresses = tokio::net::lookup_host((name.as_str(), port)).await?;
+            Ok(addresses.map(|address| Peer { address: Address::Tcp(address), name: name.clone() }).collect())
+        }
+        Host::Unix(folder) => {
+            let address = Address::Unix(folder.join(format!(".s.PGSQL.{port}")));
+            Ok(vec![Peer { address, name: "localhost".to_owned() }])
+        }
+    }
+}
+
+impl Peer {
+    async fn open(&self, allowance: &Arc<Allowance>) -> io::Result<Counted> {
+        let stream: Box<dyn Stream> = match &self.address {
+            Address::Tcp(address) => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                socket2::SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE)?;
+                Box::new(stream)
+            }
+            Address::Unix(path) => Box::new(UnixStream::connect(path).await?),
+        };
+        Ok(Counted { stream, allowance: Arc::clone(allowance) })
+    }
+}
+
+impl Wire {
+    /// `target_session_attrs`: by what the server is, since every session of ours is read only.
+    async fn check_role(&self, wanted: TargetSessionAttrs) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let (wanted, refusal) = match wanted {
+            TargetSessionAttrs::ReadWrite => ("f", "the server is a standby"),
+            TargetSessionAttrs::ReadOnly => ("t", "the server is not a standby"),
+            _ => return Ok(()),
+        };
+        let answer = self.client.simple_query("SELECT pg_catalog.pg_is_in_recovery()").await?;
+        let is_wanted = |message: &SimpleQueryMessage| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some(wanted));
+        if answer.iter().any(is_wanted) { Ok(()) } else { Err(refusal.into()) }
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        // It would go on reading an answer that nobody wants.
+        self.driver.abort();
+    }
+}
+
+/// How much a server may send.
+#[derive(Debug, Default)]
+pub(super) struct Allowance {
+    left: AtomicU64,
+    is_used_up: AtomicBool,
+}
+
+impl Allowance {
+    pub(super) fn grant(&self, bytes: u64) {
+        self.left.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether the connection was broken because of it.
+    pub(super) fn is_used_up(&self) -> bool {
+        self.is_used_up.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, bytes: u64) -> io::Result<()> {
+        let left = self.left.load(Ordering::Relaxed);
+        match left.checked_sub(bytes) {
+            // A grant comes in between answers, so nothing is lost between the two.
+            Some(left) => {
+                self.left.store(left, Ordering::Relaxed);
+                Ok(())
+            }
+            None => {
+                self.is_used_up.store(true, Ordering::Relaxed);
+                Err(io::Error::other("the server sends more than an answer may have"))
+            }
+        }
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// A socket whose server is held to an allowance.
+struct Counted {
+    stream: Box<dyn Stream>,
+    allowance: Arc<Allowance>,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        Poll::Ready(self.allowance.take((buf.filled().len() - before) as u64))
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,122 @@
+//! Why a statement failed here, and what that means: for the step, for the connection, for another try.
+//!
+//! Invariant: of what a server says a step gets the message and the SQLSTATE, which are about its own
+//! statement; never detail and hint, which may hold rows, nor anything about the way to the server.
+
+use std::error::Error as _;
+
+use tokio_postgres::error::{DbError, Severity, SqlState};
+
+use super::super::Error;
+
+/// What one message of a server may take in an answer. A function may raise any text.
+const MESSAGE_CHARACTERS_MAX: usize = 1_000;
+
+/// Why a statement failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Nothing was sent.
+    Refused(Error),
+    /// The server, or the way to it, while a connection was there.
+    Database(tokio_postgres::Error),
+    /// No connection could be made.
+    Unreachable(Box<dyn std::error::Error + Send + Sync>),
+    /// It was given up here while the server went on.
+    Abandoned(Error),
+}
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl Failure {
+    /// Whether the connection can be cleaned and serve again.
+    pub(super) fn leaves_connection(&self) -> bool {
+        match self {
+            Self::Refused(_) => true,
+            Self::Database(error) => error.as_db_error().is_some_and(|error| !is_fatal(error)),
+            Self::Unreachable(_) | Self::Abandoned(_) => false,
+        }
+    }
+
+    /// Whether the connection was lost, as all are when a server is restarted.
+    pub(super) fn is_lost_connection(&self) -> bool {
+        let Self::Database(error) = self else { return false };
+        match error.as_db_error() {
+            Some(answer) => is_fatal(answer),
+            None => {
+                error.is_closed() || error.source().and_then(|source| source.downcast_ref::<std::io::Error>()).is_some()
+            }
+        }
+    }
+
+    /// Whether what was prepared is no longer what the server has: a table was altered, or a statement
+    /// before this one removed it.
+    pub(super) fn is_stale_statement(&self) -> bool {
+        let Self::Database(error) = self else { return false };
+        error.as_db_error().is_some_and(|answer| {
+            *answer.code() == SqlState::INVALID_SQL_STATEMENT_NAME
+                || (*answer.code() == SqlState::FEATURE_NOT_SUPPORTED
+                    && answer.routine() == Some("RevalidateCachedQuery"))
+        })
+    }
+
+    /// In words for the step.
+    pub(super) fn into_error(self) -> Error {
+        match self {
+            Self::Refused(error) | Self::Abandoned(error) => error,
+            Self::Unreachable(source) => failed("the database can't be reached", source),
+            Self::Database(error) => match error.as_db_error() {
+                Some(answer) => told(answer),
+                None => failed("the connection to the database was lost", error.into()),
+            },
+        }
+    }
+}
+
+fn failed(what: &str, source: Box<dyn std::error::Error + Send + Sync>) -> Error {
+    Error::Failed { what: what.to_owned(), is_transient: true, source: Some(source) }
+}
+
+fn is_fatal(error: &DbError) -> bool {
+    matches!(error.parsed_severity(), Some(Severity::Fatal | Severity::Panic))
+}
+
+fn told(answer: &DbError) -> Error {
+    let message: String = answer.message().chars().take(MESSAGE_CHARACTERS_MAX).collect();
+    let code = answer.code();
+    if *code == SqlState::QUERY_CANCELED {
+        return Error::TimedOut;
+    }
+    if *code == SqlState::READ_ONLY_SQL_TRANSACTION {
+        return Error::Invalid(format!("{message}: a query only reads, and execute is for statements that write"));
+    }
+    if let Some(number) = parameter(answer) {
+        return Error::Invalid(format!("${number}: {message}"));
+    }
+    let what = format!("{message} ({})", code.code());
+    Error::Failed { what, is_transient: is_transient(code), source: None }
+}
+
+/// The parameter whose text its type doesn't take, which PostgreSQL tells in the context.
+fn parameter(answer: &DbError) -> Option<u32> {
+    let (_, rest) = answer.where_()?.split_once("portal parameter $")?;
+    let digits = rest.find(|character: char| !character.is_ascii_digit()).unwrap_or(rest.len());
+    rest.get(..digits)?.parse().ok()
+}
+
+/// A lock, a serialization, a server that stops, a connection, resources.
+fn is_transient(code: &SqlState) -> bool {
+    [
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+        SqlState::LOCK_NOT_AVAILABLE,
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::CANNOT_CONNECT_NOW,
+    ]
+    .contains(code)
+        || ["08", "53"].contains(&code.code().get(..2).unwrap_or_default())
+}

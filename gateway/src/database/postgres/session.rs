@@ -1,0 +1,186 @@
+//! One connection, and the one statement that runs on it at a time.
+//!
+//! Owns what is prepared on a connection and how it is made clean. Does not retry. Invariants: a query runs
+//! in a transaction of its own that is read only and never committed; a change is committed only after it
+//! went well; and a connection is clean when nothing of a session is left but what this file prepared.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures_util::TryStreamExt as _;
+use futures_util::future::join;
+use lru::LruCache;
+use tokio_postgres::types::{Kind, Type};
+use tokio_postgres::{Client, SimpleQueryMessage, Statement};
+
+use super::super::json::Rows;
+use super::super::params::Param;
+use super::super::{Bounds, Error};
+use super::connect::Wire;
+use super::decode::{Malformed, Raw, Shape};
+use super::encode;
+use super::failure::Failure;
+
+/// Prepared on one connection: what a few modules ask for again and again. Each is memory of the server's too.
+const STATEMENTS_MAX: usize = 64;
+/// A statement that is longer is prepared each time: nobody writes one by hand.
+const STATEMENT_BYTES_MAX: usize = 16 * 1024;
+
+/// What `DISCARD ALL` does but for what was prepared here, which is what makes a statement fast. A statement
+/// that was prepared with SQL may have the name of one of ours, so its connection is not used again.
+const RESET: &str = "\
+    CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES; \
+    SELECT pg_catalog.pg_advisory_unlock_all(), \
+           EXISTS (SELECT FROM pg_catalog.pg_prepared_statements AS p WHERE p.from_sql)";
+
+/// A connection and what is prepared on it.
+pub(super) struct Session {
+    pub(super) wire: Wire,
+    statements: LruCache<String, Arc<Prepared>>,
+    /// Whether a transaction is open.
+    is_in_transaction: bool,
+    /// Whether it has served already: it may have been lost since.
+    pub(super) has_served: bool,
+}
+
+/// A statement that is prepared, and how its columns are read.
+struct Prepared {
+    statement: Statement,
+    columns: Vec<(String, Shape)>,
+}
+
+impl Session {
+    pub(super) fn new(wire: Wire) -> Self {
+        Self { wire, statements: LruCache::unbounded(), is_in_transaction: false, has_served: false }
+    }
+
+    /// The rows of a statement that only reads, as JSON. Dropped in the middle, the server goes on.
+    pub(super) async fn query(&mut self, sql: &str, params: &[Param<'_>], bounds: Bounds) -> Result<String, Failure> {
+        let prepared = self.prepared(sql).await?;
+        let encoded = encode::parameters(params, prepared.statement.params()).map_err(Failure::Refused)?;
+        let names = prepared.columns.iter().map(|(name, _)| name.as_str());
+        let mut rows = Rows::new(names, bounds).map_err(Failure::Refused)?;
+        self.is_in_transaction = true;
+        let client = &self.wire.client;
+        // In one flight. Once there is a snapshot, which is before it runs, nothing makes it read-write; what a
+        // read-only transaction can change all the same, large objects before PostgreSQL 16, is rolled back.
+        let (begun, rows_begun) =
+            join(client.batch_execute("BEGIN READ ONLY"), client.query_raw(&prepared.statement, encoded.iter())).await;
+        begun?;
+        let mut stream = pin!(rows_begun?);
+        while let Some(row) = stream.try_next().await? {
+            let value = |index: usize, json: &mut super::super::json::Json| {
+                let raw: Option<Raw<'_>> = row.try_get(index).map_err(|_| unreadable())?;
+                match (raw, prepared.columns.get(index)) {
+                    (Some(raw), Some((_, shape))) => shape.write(raw.0, json).map_err(|Malformed| unreadable()),
+                    _ => {
+                        json.null();
+                        Ok(())
+                    }
+                }
+            };
+            rows.row(value).map_err(Failure::Abandoned)?;
+        }
+        Ok(rows.finish())
+    }
+
+    /// Runs a statement that may write, up to but not including the commit. Dropped in the middle, nothing is
+    /// changed.
+    pub(super) async fn change(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64, Failure> {
+        let prepared = self.prepared(sql).await?;
+        let encoded = encode::parameters(params, prepared.statement.params()).map_err(Failure::Refused)?;
+        self.is_in_transaction = true;
+        let client = &self.wire.client;
+        // In one flight. Where it doesn't begin, what follows is refused: a session is read only.
+        let (begun, changed) =
+            join(client.batch_execute("BEGIN READ WRITE"), client.execute_raw(&prepared.statement, encoded.iter()))
+                .await;
+        begun?;
+        Ok(changed?)
+    }
+
+    /// Makes what was changed stay. Whether it did is not known where this fails or is dropped.
+    pub(super) async fn commit(&mut self) -> Result<(), Failure> {
+        self.wire.client.batch_execute("COMMIT").await?;
+        self.is_in_transaction = false;
+        Ok(())
+    }
+
+    /// Makes the connection as if it were new, and tells whether it is.
+    pub(super) async fn reset(&mut self) -> bool {
+        // A server logs a warning for what is rolled back and never began.
+        let before = if self.is_in_transaction { "ROLLBACK; " } else { "" };
+        let Ok(answer) = self.wire.client.simple_query(&format!("{before}{RESET}")).await else { return false };
+        self.is_in_transaction = false;
+        self.has_served = true;
+        let row = answer.iter().rev().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        });
+        row.and_then(|row| row.get(1)) == Some("f")
+    }
+
+    /// Forgets a statement that the server has no more.
+    pub(super) fn forget(&mut self, sql: &str) {
+        self.statements.pop(sql);
+    }
+
+    async fn prepared(&mut self, sql: &str) -> Result<Arc<Prepared>, Failure> {
+        if let Some(prepared) = self.statements.get(sql) {
+            return Ok(Arc::clone(prepared));
+        }
+        let prepared = Arc::new(Prepared::new(&self.wire.client, sql).await?);
+        if sql.len() <= STATEMENT_BYTES_MAX {
+            self.statements.put(sql.to_owned(), Arc::clone(&prepared));
+        }
+        if self.statements.len() > STATEMENTS_MAX {
+            self.statements.pop_lru();
+        }
+        Ok(prepared)
+    }
+}
+
+impl Prepared {
+    async fn new(client: &Client, sql: &str) -> Result<Self, Failure> {
+        let statement = client.prepare(sql).await?;
+        let shapes: Option<Vec<_>> = statement.columns().iter().map(|column| Shape::of(column.type_())).collect();
+        if let Some(shapes) = shapes {
+            let columns = names(&statement).zip(shapes).collect();
+            return Ok(Self { statement, columns });
+        }
+        // As text, of which the driver can ask the server in no other way. What gives rows that are no
+        // query's has no types but those of this file.
+        let cast = client.prepare(&as_text(sql, &statement)).await?;
+        let shapes = cast.columns().iter().map(|column| Shape::of(column.type_()).unwrap_or(Shape::Text));
+        let columns = names(&statement).zip(shapes).collect();
+        Ok(Self { statement: cast, columns })
+    }
+}
+
+fn names(statement: &Statement) -> impl Iterator<Item = String> {
+    statement.columns().iter().map(|column| column.name().to_owned())
+}
+
+/// The same query with the columns as text whose types have no form of their own.
+fn as_text(sql: &str, statement: &Statement) -> String {
+    let (mut columns, mut names) = (Vec::new(), Vec::new());
+    for (index, column) in statement.columns().iter().enumerate() {
+        columns
+            .push(format!("t.c{index}{}", if Shape::of(column.type_()).is_some() { "" } else { cast(column.type_()) }));
+        names.push(format!("c{index}"));
+    }
+    format!("SELECT {} FROM ({sql}\n) AS t({})", columns.join(", "), names.join(", "))
+}
+
+fn cast(ty: &Type) -> &'static str {
+    match ty.kind() {
+        Kind::Domain(base) => cast(base),
+        Kind::Array(_) => "::pg_catalog.text[]",
+        _ => "::pg_catalog.text",
+    }
+}
+
+fn unreadable() -> Error {
+    let what = "a value of the answer can't be read".to_owned();
+    Error::Failed { what, is_transient: false, source: None }
+}

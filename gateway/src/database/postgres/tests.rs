@@ -1,0 +1,66 @@
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::store::postgres::tests::server::{Database, Server, database};
+
+mod guards;
+mod values;
+
+const BOUNDS: Bounds = Bounds { rows_max: 10_000, bytes_max: 1024 * 1024 };
+
+/// No parameters.
+const NONE: &Value = &Value::Array(Vec::new());
+
+/// What a statement may wait for that a busy machine does.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn pool(url: &str) -> Pool {
+    pool_with(url, |_| {})
+}
+
+fn pool_with(url: &str, change: impl FnOnce(&mut config::Database)) -> Pool {
+    let postgres = config::Postgres::parse(url).unwrap();
+    let mut config = config::Database::new(config::DatabaseUrl::Postgres(Box::new(postgres.clone())));
+    config.bytes_max = BOUNDS.bytes_max;
+    change(&mut config);
+    Pool::open(&postgres, &config).unwrap()
+}
+
+/// A pool of one connection: whoever is next has the same.
+fn pool_of_one(database: &Database) -> Pool {
+    pool_with(&database.url(), |config| config.pool = 1)
+}
+
+async fn query(pool: &Pool, sql: &str, params: &Value) -> Result<Value, Error> {
+    let params = params.to_string();
+    let answer = pool.query(Statement { sql, params: &params }, BOUNDS).await?;
+    Ok(serde_json::from_str(&answer).unwrap())
+}
+
+async fn execute(pool: &Pool, sql: &str, params: &Value) -> Result<u64, Error> {
+    let params = params.to_string();
+    pool.execute(Statement { sql, params: &params }).await
+}
+
+/// The one value of the one row.
+async fn value(pool: &Pool, sql: &str, params: &Value) -> Value {
+    let rows = query(pool, sql, params).await.unwrap_or_else(|error| panic!("{sql} {params}: {error:?}"));
+    rows[0].as_object().unwrap().values().next().unwrap().clone()
+}
+
+/// What a step is told of a failure.
+fn told<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
+    result.unwrap_err().to_string()
+}
+
+/// Asks until the answer is what is waited for.
+async fn eventually(client: &tokio_postgres::Client, sql: String) {
+    let started = Instant::now();
+    while !client.query_one(&sql, &[]).await.unwrap().get::<_, bool>(0) {
+        assert!(started.elapsed() < PATIENCE, "still not: {sql}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,0 +1,295 @@
+//! What a statement may not do, how much it may take, and how it ends.
+
+use super::*;
+
+const ANYTHING_OF_OURS: &str =
+    "FROM pg_stat_activity WHERE application_name = 'sluice' AND datname = current_database()";
+
+#[tokio::test]
+async fn a_query_writes_nothing_whatever_it_calls() {
+    let database = database();
+    let client = database.connect().await;
+    client
+        .batch_execute(
+            "CREATE TABLE t (a int); CREATE SEQUENCE s;
+             CREATE FUNCTION writes() RETURNS int LANGUAGE sql AS 'INSERT INTO t VALUES (1) RETURNING a';
+             CREATE FUNCTION opens() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+                 SET TRANSACTION READ WRITE; INSERT INTO t VALUES (1); RETURN 1; END $$;
+             CREATE FUNCTION makes() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+                 CREATE TEMP TABLE x (a int); RETURN 1; END $$",
+        )
+        .await
+        .unwrap();
+    let pool = pool(&database.url());
+    for sql in [
+        "select writes()",
+        "select opens()",
+        "select makes()",
+        "select set_config('transaction_read_only', 'off', false), writes()",
+        "select set_config('transaction_read_only', 'off', true) from writes()",
+        "with a as (select set_config('default_transaction_read_only', 'off', false)) select *, writes() from a",
+        "with a as (insert into t values (1) returning a) select * from a",
+        "with a as materialized (select set_config('transaction_read_only', 'off', true)), b as (insert into t
+         select 1 from a returning a) select * from b",
+        "explain analyze insert into t values (1)",
+        "select nextval('s')",
+        "select 1 as a into made",
+        "select * from t for update",
+    ] {
+        let refused = query(&pool, sql, NONE).await;
+        assert!(refused.is_err(), "{sql}: {refused:?}");
+        // The same connection, with what the one before it set.
+        assert!(matches!(query(&pool, "select writes()", NONE).await, Err(Error::Invalid(_))), "{sql}");
+    }
+    let rows: i64 = client.query_one("SELECT count(*) FROM t", &[]).await.unwrap().get(0);
+    assert_eq!(rows, 0);
+    // Before PostgreSQL 16 a read-only transaction can do this, but not keep it.
+    let _ = query(&pool, "select lo_create(0)", NONE).await;
+    assert_eq!(value(&pool, "select count(*) from pg_largeobject_metadata", NONE).await, json!(0));
+    assert_eq!(execute(&pool, "select writes()", NONE).await.unwrap(), 1);
+    let said = told(query(&pool, "select writes()", NONE).await);
+    assert!(said.contains("execute is for statements that write"), "{said}");
+}
+
+#[tokio::test]
+async fn a_change_is_done_as_a_whole_and_counted() {
+    let database = database();
+    let pool = pool(&database.url());
+    assert_eq!(execute(&pool, "create table t (a int primary key)", NONE).await.unwrap(), 0);
+    assert_eq!(execute(&pool, "insert into t select generate_series(1, $1::int)", &json!([50])).await.unwrap(), 50);
+    assert_eq!(execute(&pool, "update t set a = -a where a > $1 returning *", &json!([40])).await.unwrap(), 10);
+    let twice = execute(&pool, "insert into t values (100), (100)", NONE).await.unwrap_err();
+    assert!(matches!(&twice, Error::Failed { is_transient: false, .. }), "{twice:?}");
+    // Of a key that is there twice the detail has the value.
+    let said = format!("{twice} {twice:?}");
+    assert!(said.contains("23505") && !said.contains("(100)"), "{said}");
+    assert_eq!(value(&pool, "select count(*) from t", NONE).await, json!(50));
+    let said = told(query(&pool, "select x from t", NONE).await);
+    assert_eq!(said, "column \"x\" does not exist (42703)");
+    assert_eq!(execute(&pool, "delete from t", NONE).await.unwrap(), 50);
+}
+
+#[tokio::test]
+async fn a_table_that_is_altered_is_read_as_it_is_now() {
+    let database = database();
+    let pool = pool_of_one(&database);
+    execute(&pool, "create table t (a int)", NONE).await.unwrap();
+    execute(&pool, "insert into t values (1)", NONE).await.unwrap();
+    assert_eq!(query(&pool, "select * from t", NONE).await.unwrap(), json!([{"a": 1}]));
+    execute(&pool, "alter table t add b text default 'x'", NONE).await.unwrap();
+    assert_eq!(query(&pool, "select * from t", NONE).await.unwrap(), json!([{"a": 1, "b": "x"}]));
+}
+
+#[tokio::test]
+async fn nothing_of_a_session_is_left_for_the_next() {
+    let database = database();
+    let client = database.connect().await;
+    client
+        .batch_execute(
+            "CREATE ROLE reset_role; CREATE SEQUENCE s;
+             CREATE FUNCTION run(what text) RETURNS int LANGUAGE plpgsql AS $$ BEGIN EXECUTE what; RETURN 1; END $$",
+        )
+        .await
+        .unwrap();
+    let pool = pool_of_one(&database);
+    for (sql, param) in [
+        ("select set_config($1, '1', false)", "statement_timeout"),
+        ("select set_config($1, '1', false)", "my.own"),
+        ("select set_config($1, 'off', false)", "default_transaction_read_only"),
+        ("select set_config('search_path', $1, false)", "nowhere"),
+        ("select set_config('role', $1, false)", "reset_role"),
+        ("select set_config('TimeZone', $1, false)", "Asia/Tokyo"),
+        ("select pg_advisory_lock($1::text::int8)", "77"),
+        ("select run($1)", "LISTEN x"),
+        ("select run($1)", "DECLARE c CURSOR WITH HOLD FOR SELECT 1"),
+        ("select run($1)", "CREATE TEMP TABLE x (a int)"),
+        ("select run($1)", "PREPARE mine AS SELECT 1"),
+        ("select run($1)", "DEALLOCATE ALL"),
+        ("select nextval($1::text::regclass)", "s"),
+    ] {
+        execute(&pool, sql, &json!([param])).await.unwrap_or_else(|error| panic!("{sql} {param}: {error:?}"));
+        let left = query(
+            &pool,
+            "select current_setting('default_transaction_read_only') as read_only, current_setting('my.own', true) as own,
+                    current_setting('statement_timeout') as timeout, current_setting('search_path') as path,
+                    current_user = session_user as same, current_setting('TimeZone') as zone,
+                    (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()) as locks,
+                    (select count(*) from pg_listening_channels()) as channels,
+                    (select count(*) from pg_cursors where is_holdable) as cursors, to_regclass('pg_temp.x') as temp,
+                    (select count(*) from pg_prepared_statements where from_sql) as prepared",
+            NONE,
+        );
+        let clean = json!([{
+            "read_only": "on", "own": left_empty(), "timeout": "10s", "path": "\"$user\", public", "same": true,
+            "zone": "UTC", "locks": 0, "channels": 0, "cursors": 0, "temp": null, "prepared": 0,
+        }]);
+        let mut left = left.await.unwrap();
+        // A setting that once was is empty from then on, and a new connection has none.
+        if left[0]["own"].is_null() {
+            left[0]["own"] = left_empty();
+        }
+        assert_eq!(left, clean, "{sql} {param}");
+    }
+    assert!(told(query(&pool, "select lastval()", NONE).await).contains("55000"));
+    client.batch_execute("DROP ROLE reset_role").await.unwrap();
+}
+
+fn left_empty() -> Value {
+    json!("")
+}
+
+#[tokio::test]
+async fn what_a_role_may_not_do_is_told() {
+    let database = database();
+    let client = database.connect().await;
+    client.batch_execute("CREATE ROLE nobody_at_all LOGIN PASSWORD 'x'; CREATE TABLE t (a int)").await.unwrap();
+    let (_, at) = database.url().split_once('@').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    let pool = pool(&format!("postgres://nobody_at_all:x@{at}"));
+    for sql in [
+        "select * from t",
+        "select pg_read_file('/etc/passwd')",
+        "select lo_import('/etc/passwd')",
+        "select * from pg_authid",
+        "select pg_reload_conf()",
+    ] {
+        let said = told(query(&pool, sql, NONE).await);
+        assert!(said.contains("permission denied") || said.contains("read-only"), "{sql}: {said}");
+    }
+    assert!(told(execute(&pool, "create table u ()", NONE).await).contains("permission denied"));
+    drop(pool);
+    client.batch_execute("DROP ROLE nobody_at_all").await.unwrap();
+}
+
+#[tokio::test]
+async fn ten_million_rows_are_refused_after_the_first_few_and_their_statement_ends() {
+    let database = database();
+    let client = database.connect().await;
+    let pool = pool_of_one(&database);
+    let before = resident_bytes();
+    for sql in [
+        "select generate_series(1, 10000000) as n",
+        "select repeat('x', 300000000) as a",
+        "select array_fill(1, array[50000000]) as a",
+    ] {
+        let refused = query(&pool, sql, NONE).await;
+        assert!(matches!(refused, Err(Error::TooLarge(_))), "{sql}: {refused:?}");
+        eventually(&client, format!("SELECT NOT EXISTS (SELECT {ANYTHING_OF_OURS} AND state = 'active')")).await;
+    }
+    let grown = resident_bytes().saturating_sub(before);
+    assert!(grown < 64 * 1024 * 1024, "{grown} bytes more");
+    execute(&pool, "create table t (a text)", NONE).await.unwrap();
+    let sql = "insert into t select repeat('x', 1000) from generate_series(1, 20000) returning a";
+    assert!(matches!(execute(&pool, sql, NONE).await, Err(Error::TooLarge(_))));
+    assert_eq!(value(&pool, "select count(*) from t", NONE).await, json!(0));
+}
+
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+#[tokio::test]
+async fn a_statement_that_nobody_waits_for_is_cancelled_and_its_slot_is_free_again() {
+    let database = database();
+    let client = database.connect().await;
+    let pool = pool_of_one(&database);
+    for _ in 0..3 {
+        let sleeping = query(&pool, "select pg_sleep(600)", NONE);
+        let seen = eventually(&client, format!("SELECT EXISTS (SELECT {ANYTHING_OF_OURS} AND wait_event = 'PgSleep')"));
+        tokio::select! { _ = sleeping => panic!("it slept"), () = seen => {} }
+        eventually(&client, format!("SELECT NOT EXISTS (SELECT {ANYTHING_OF_OURS} AND wait_event = 'PgSleep')")).await;
+    }
+    let asked = tokio::time::timeout(PATIENCE, value(&pool, "select 1", NONE));
+    assert_eq!(asked.await.unwrap(), json!(1));
+}
+
+#[tokio::test]
+async fn a_change_that_nobody_waits_for_is_not_done() {
+    let database = database();
+    let client = database.connect().await;
+    let pool = pool_of_one(&database);
+    execute(&pool, "create table t (a int)", NONE).await.unwrap();
+    let slow = execute(&pool, "insert into t select 1 from pg_sleep(600)", NONE);
+    let seen = eventually(&client, format!("SELECT EXISTS (SELECT {ANYTHING_OF_OURS} AND wait_event = 'PgSleep')"));
+    tokio::select! { _ = slow => panic!("it slept"), () = seen => {} }
+    assert_eq!(value(&pool, "select count(*) from t", NONE).await, json!(0));
+}
+
+#[tokio::test]
+async fn a_server_ends_what_takes_too_long_and_what_waits_for_a_lock() {
+    let database = database();
+    let client = database.connect().await;
+    client.batch_execute("CREATE TABLE t (a int)").await.unwrap();
+    client.batch_execute("BEGIN; LOCK TABLE t").await.unwrap();
+    let pool = pool_with(&database.url(), |config| config.timeout_ms = 400);
+    let locked = query(&pool, "select * from t", NONE).await.unwrap_err();
+    assert!(matches!(&locked, Error::Failed { is_transient: true, .. }), "{locked:?}");
+    assert!(locked.to_string().contains("55P03"), "{locked}");
+    for sql in ["select pg_sleep(600)", "select set_config('statement_timeout', '0', false), pg_sleep(600)"] {
+        assert!(matches!(query(&pool, sql, NONE).await, Err(Error::TimedOut)), "{sql}");
+    }
+    assert!(matches!(execute(&pool, "select pg_sleep(600)", NONE).await, Err(Error::TimedOut)));
+}
+
+#[tokio::test]
+async fn a_server_that_was_restarted_answers_the_next_statement() {
+    let mut server = Server::start();
+    let database = server.database();
+    let pool = pool(&database.url());
+    execute(&pool, "create table t (a int)", NONE).await.unwrap();
+    let several = || async {
+        let ask = || value(&pool, "select 1 from pg_sleep(0.2)", NONE);
+        futures_util::future::join4(ask(), ask(), ask(), ask()).await;
+    };
+    several().await;
+    server.stop();
+    let refused = query(&pool, "select 1", NONE).await.unwrap_err();
+    assert_eq!(refused.to_string(), "the database can't be reached");
+    assert!(matches!(refused, Error::Failed { is_transient: true, .. }));
+    server.start_again();
+    assert_eq!(execute(&pool, "insert into t values (1)", NONE).await.unwrap(), 1);
+    several().await;
+    server.stop();
+    server.start_again();
+    assert_eq!(execute(&pool, "insert into t values (1)", NONE).await.unwrap(), 1);
+    assert_eq!(value(&pool, "select count(*) from t", NONE).await, json!(2));
+    // All at once, as an operator does who wants them gone.
+    let client = database.connect().await;
+    several().await;
+    client.batch_execute(&format!("SELECT pg_terminate_backend(pid) {ANYTHING_OF_OURS}")).await.unwrap();
+    several().await;
+}
+
+#[tokio::test]
+async fn over_tls_statements_run_and_are_cancelled() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let mut server = Server::start();
+    server.stop();
+    server.encrypt_with(&made.cert.pem(), &made.signing_key.serialize_pem());
+    server.start_again();
+    let database = server.database();
+    let client = database.connect().await;
+    let pool = pool(&format!("{}?sslmode=require&target_session_attrs=read-write", database.url()));
+    let encrypted = "select ssl from pg_stat_ssl where pid = pg_backend_pid()";
+    assert_eq!(value(&pool, encrypted, NONE).await, json!(true));
+    let sleeping = query(&pool, "select pg_sleep(600)", NONE);
+    let seen = eventually(&client, format!("SELECT EXISTS (SELECT {ANYTHING_OF_OURS} AND wait_event = 'PgSleep')"));
+    tokio::select! { _ = sleeping => panic!("it slept"), () = seen => {} }
+    eventually(&client, format!("SELECT NOT EXISTS (SELECT {ANYTHING_OF_OURS} AND wait_event = 'PgSleep')")).await;
+    let standby = self::pool(&format!("{}?sslmode=require&target_session_attrs=read-only", database.url()));
+    assert_eq!(told(query(&standby, "select 1", NONE).await), "the database can't be reached");
+    let strict = self::pool(&format!("{}?sslmode=verify-full", database.url()));
+    assert_eq!(told(query(&strict, "select 1", NONE).await), "the database can't be reached");
+}
+
+#[tokio::test]
+async fn statements_that_a_connection_keeps_are_few() {
+    let database = database();
+    let pool = pool_of_one(&database);
+    for number in 0..200 {
+        assert_eq!(value(&pool, &format!("select {number}"), NONE).await, json!(number));
+    }
+    let kept = value(&pool, "select count(*) from pg_prepared_statements", NONE).await;
+    assert!(kept.as_u64().unwrap() <= 70, "{kept}");
+}
