@@ -26,11 +26,9 @@ impl From<Error> for Failure {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Locked => Self::Failed {
-                what: "the database is locked by another".to_owned(),
-                is_transient: true,
-                source: None,
-            },
+            Failure::Locked => {
+                Self::Failed { what: "the database is locked by another".to_owned(), is_transient: true, source: None }
+            }
             Failure::Final(error) => error,
         }
     }
@@ -58,8 +56,7 @@ impl From<rusqlite::Error> for Failure {
                 invalid(format!("the statement does what none may do here: {said}"))
             }
             // The mistakes that SQLite finds in a statement, and what a trigger raises.
-            Some(ErrorCode::Unknown) => invalid(said),
-            Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch) => {
+            Some(ErrorCode::Unknown | ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch) => {
                 Self::Final(Error::Failed { what: said, is_transient: false, source: None })
             }
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => failed("the database can't be written"),
@@ -77,7 +74,7 @@ impl Failure {
     /// The same, where it was met on the way to the database: the statement is not to blame.
     pub(super) fn or_not_opened(self) -> Self {
         match self {
-            Self::Final(Error::Invalid(said)) => {
+            Self::Final(Error::Invalid(said) | Error::Failed { what: said, source: None, .. }) => {
                 let what = "the database can't be opened".to_owned();
                 Self::Final(Error::Failed { what, is_transient: false, source: Some(said.into()) })
             }
