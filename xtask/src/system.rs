@@ -35,6 +35,12 @@ pub const POSTGRESQL: Program = Program {
     package: "postgresql",
     why: "is the store of several gateways, and tests need a real one",
 };
+/// As with PostgreSQL; the core package has the server's program and starts nothing.
+pub const MARIADB: Program = Program {
+    name: "mariadbd",
+    package: "mariadb-server-core",
+    why: "is a database that steps reach, and tests need a real one",
+};
 /// Has `ensurepip` only with its package on Debian, and a folder of its own for packages from `PyPI` needs that.
 const PYTHON: Program =
     Program { name: "python3", package: "python3-venv", why: "runs schemathesis, which tries the API" };
@@ -72,11 +78,12 @@ fn install(step: &mut Step, missing: &[Program]) -> Result<()> {
     Ok(())
 }
 
-/// The program's file on `PATH`, or where Debian keeps the server programs of PostgreSQL.
+/// The program's file on `PATH`, or where Debian keeps the server programs of MariaDB and PostgreSQL.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let folders = env::split_paths(&path).chain(versions.map(|version| version.path().join("bin")));
+    let folders =
+        env::split_paths(&path).chain(["/usr/sbin".into()]).chain(versions.map(|version| version.path().join("bin")));
     folders.map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 

@@ -9,7 +9,7 @@ use crate::{api, check, fuzz, guests, project, system};
 
 /// Runs all of it.
 pub fn run(steps: &mut Steps) -> Result<()> {
-    let programs = [system::C_COMPILER, system::OPENSSL, system::POSTGRESQL];
+    let programs = [system::C_COMPILER, system::OPENSSL, system::POSTGRESQL, system::MARIADB];
     steps.step("programs", |step| system::ensure(step, &programs))?;
     guests::build(steps)?;
     check::run(steps);

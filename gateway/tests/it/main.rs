@@ -17,6 +17,7 @@ mod changes;
 mod command_line;
 mod compile_bounds;
 mod crash;
+mod database_mysql;
 mod database_sqlite;
 mod denials;
 mod executions;

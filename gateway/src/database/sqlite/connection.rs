@@ -38,8 +38,7 @@ const VALUE_BYTES_MIN: usize = 64 * 1024;
 const CACHE_KIB: i32 = -2_048;
 
 /// Beside [`Limit::SQLITE_LIMIT_LENGTH`], which is set for each statement.
-const LIMITS: [(Limit, i32); 9] = [
-    (Limit::SQLITE_LIMIT_SQL_LENGTH, SQL_BYTES_MAX as i32),
+const LIMITS: [(Limit, i32); 8] = [
     // The parser and the code generator recurse; the threads have 2 MiB of stack.
     (Limit::SQLITE_LIMIT_EXPR_DEPTH, 200),
     // Each is a frame of theirs too. Rows of `VALUES` are not counted.
@@ -200,6 +199,8 @@ fn guard(connection: &Connection, access: Access, mentions: &Arc<AtomicUsize>) -
     // What doesn't fit into the caches is in files that have no name, not in memory.
     connection.pragma_update(None, "temp_store", "file")?;
     connection.pragma_update(None, "query_only", access == Access::Read)?;
+    let sql_bytes = i32::try_from(SQL_BYTES_MAX).unwrap_or(i32::MAX);
+    connection.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, sql_bytes)?;
     for (limit, bound) in LIMITS {
         connection.set_limit(limit, bound)?;
     }
@@ -220,14 +221,16 @@ fn is_allowed(asked: &AuthContext<'_>, access: Access) -> bool {
     match asked.action {
         AuthAction::Select | AuthAction::Recursive | AuthAction::Read { .. } => true,
         AuthAction::Function { function_name } => {
-            let is = |name: &&str| function_name.eq_ignore_ascii_case(name);
-            !FUNCTIONS_DENIED.iter().any(|name| is(name))
-                && (asked.accessor.is_some() || !FUNCTIONS_OF_TRIGGERS.iter().any(|name| is(name)))
+            let is_in = |names: &[&str]| names.iter().any(|name| function_name.eq_ignore_ascii_case(name));
+            !is_in(&FUNCTIONS_DENIED) && (asked.accessor.is_some() || !is_in(&FUNCTIONS_OF_TRIGGERS))
         }
         AuthAction::Pragma { pragma_name, .. } => PRAGMAS.contains(&pragma_name),
-        // Direct writes of the schema are refused by SQLite itself; definitions are told as these.
-        AuthAction::Insert { .. } | AuthAction::Update { .. } | AuthAction::Delete { .. } => access == Access::Write,
-        AuthAction::CreateTable { .. }
+        // Direct writes of the schema are refused by SQLite itself; definitions are told as these, and a new index
+        // is filled as an old one is made anew.
+        AuthAction::Insert { .. }
+        | AuthAction::Update { .. }
+        | AuthAction::Delete { .. }
+        | AuthAction::CreateTable { .. }
         | AuthAction::CreateIndex { .. }
         | AuthAction::CreateView { .. }
         | AuthAction::CreateTrigger { .. }
@@ -236,7 +239,6 @@ fn is_allowed(asked: &AuthContext<'_>, access: Access) -> bool {
         | AuthAction::DropIndex { .. }
         | AuthAction::DropView { .. }
         | AuthAction::DropTrigger { .. }
-        // A new index is filled as an old one is made anew.
         | AuthAction::Reindex { .. } => access == Access::Write,
         AuthAction::CreateVtable { module_name, .. } | AuthAction::DropVtable { module_name, .. } => {
             access == Access::Write && TABLE_MODULES.iter().any(|module| module_name.eq_ignore_ascii_case(module))

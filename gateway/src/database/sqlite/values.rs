@@ -56,8 +56,7 @@ impl From<rusqlite::Error> for Failure {
                 invalid(format!("the statement does what none may do here: {said}"))
             }
             // The mistakes that SQLite finds in a statement, and what a trigger raises.
-            Some(ErrorCode::Unknown) => invalid(said),
-            Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch) => {
+            Some(ErrorCode::Unknown | ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch) => {
                 Self::Final(Error::Failed { what: said, is_transient: false, source: None })
             }
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => failed("the database can't be written"),
@@ -75,7 +74,7 @@ impl Failure {
     /// The same, where it was met on the way to the database: the statement is not to blame.
     pub(super) fn or_not_opened(self) -> Self {
         match self {
-            Self::Final(Error::Invalid(said)) => {
+            Self::Final(Error::Invalid(said) | Error::Failed { what: said, source: None, .. }) => {
                 let what = "the database can't be opened".to_owned();
                 Self::Final(Error::Failed { what, is_transient: false, source: Some(said.into()) })
             }

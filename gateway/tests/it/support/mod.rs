@@ -5,6 +5,7 @@ mod documented;
 pub mod files;
 pub mod gateway;
 pub mod keys;
+pub mod mariadb;
 pub mod openmetrics;
 pub mod otlp_receiver;
 pub mod postgres;

@@ -1,0 +1,151 @@
+//! Connecting to a MySQL or MariaDB server, and what its session is like.
+//!
+//! Owns TLS and the session's variables. Invariants: a session reads text as `sql` does (backslashes escape, `"` is a
+//! text), in UTF-8 and UTC; no file of this machine is ever sent.
+
+use std::path::Path;
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, DriverError, Opts, OptsBuilder, SslOpts};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use super::Access;
+use crate::config::{self, Tls, TlsMode};
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A row that is larger is not read to its end. Parameters may have as much whatever an answer may.
+const PACKET_BYTES_MIN: u64 = 16 * 1024 * 1024;
+/// What a row has beside its values.
+const ROW_HEAD_BYTES: u64 = 1024 * 1024;
+/// A peer that is gone without a word is noticed, though no statement is on its way.
+const KEEPALIVE: Duration = Duration::from_mins(1);
+/// What MySQL has by default, without asking for it at each connection.
+const IDLE_S: usize = 28_800;
+
+/// Whatever the server's own is: no mode that reads quotes or backslashes otherwise, and mistakes are mistakes.
+const SQL_MODE: &str = "STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION";
+
+/// Where and how to connect.
+#[derive(Debug)]
+pub(super) struct Server {
+    plain: Opts,
+    /// Unless it is never encrypted.
+    encrypted: Option<Opts>,
+    /// Whether a server without TLS is taken as it is.
+    falls_back: bool,
+    timeout: Duration,
+}
+
+/// A connection and whose it is.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) connection: Conn,
+    is_mariadb: bool,
+}
+
+impl Server {
+    pub(super) fn new(mysql: &config::MySql, database: &config::Database) -> Result<Self, AnyError> {
+        let packet_bytes = (database.bytes_max + ROW_HEAD_BYTES).max(PACKET_BYTES_MIN);
+        let builder = OptsBuilder::default()
+            .ip_or_hostname(mysql.host.clone())
+            .tcp_port(mysql.port)
+            .user(Some(mysql.user.clone()))
+            .pass(Some(mysql.password.clone()))
+            .db_name(Some(mysql.database.clone()))
+            .tcp_keepalive(Some(KEEPALIVE))
+            // Else it would look for a socket by the path that the server tells.
+            .prefer_socket(false)
+            // A statement is prepared once; the reset forgets it.
+            .stmt_cache_size(0)
+            .max_allowed_packet(Some(usize::try_from(packet_bytes)?))
+            .wait_timeout(Some(IDLE_S));
+        let plain = Opts::from(builder.clone());
+        let encrypted = tls(&mysql.tls)?.map(|tls| Opts::from(builder.ssl_opts(tls)));
+        Ok(Self {
+            plain,
+            encrypted,
+            falls_back: mysql.tls.mode == TlsMode::Prefer,
+            timeout: Duration::from_millis(database.timeout_ms),
+        })
+    }
+
+    pub(super) async fn connect(&self) -> mysql_async::Result<Link> {
+        let connected = match &self.encrypted {
+            None => Conn::new(self.plain.clone()).await,
+            Some(encrypted) => match Conn::new(encrypted.clone()).await {
+                Err(mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer)) if self.falls_back => {
+                    Conn::new(self.plain.clone()).await
+                }
+                connected => connected,
+            },
+        };
+        let mut connection = connected?;
+        let version: Option<String> = connection.query_first("SELECT VERSION()").await?;
+        let is_mariadb = version.is_some_and(|version| version.contains("MariaDB"));
+        Ok(Link { connection, is_mariadb })
+    }
+
+    /// What is said before each statement, in one message.
+    pub(super) fn begin(&self, link: &Link, access: Access) -> String {
+        let seconds = self.timeout.as_secs() + 1;
+        // Behind the time that we keep ourselves: for a gateway that is gone before it could kill the statement.
+        let timeout = if link.is_mariadb {
+            format!("max_statement_time = {seconds}")
+        } else {
+            format!("max_execution_time = {}", seconds * 1_000)
+        };
+        let transaction = match access {
+            Access::Read => "; START TRANSACTION READ ONLY",
+            Access::Write => "",
+        };
+        format!(
+            "SET NAMES utf8mb4; SET sql_mode = '{SQL_MODE}', time_zone = '+00:00', {timeout}, \
+             innodb_lock_wait_timeout = {seconds}, lock_wait_timeout = {seconds}{transaction}"
+        )
+    }
+}
+
+/// How a connection is encrypted; `None` where it is not.
+fn tls(tls: &Tls) -> Result<Option<SslOpts>, AnyError> {
+    let unverified = || SslOpts::default().with_danger_accept_invalid_certs(true);
+    let verified = || -> Result<SslOpts, AnyError> {
+        let roots = match &tls.root {
+            Some(path) => pinned(path)?,
+            None => system(),
+        };
+        let roots = roots.into_iter().map(|root| root.to_vec().into()).collect();
+        Ok(SslOpts::default().with_disable_built_in_roots(true).with_root_certs(roots))
+    };
+    Ok(match (tls.mode, &tls.root) {
+        (TlsMode::Disable, _) => None,
+        (TlsMode::Prefer, _) | (TlsMode::Require, None) => Some(unverified()),
+        (TlsMode::VerifyCa, _) | (TlsMode::Require, Some(_)) => {
+            Some(verified()?.with_danger_skip_domain_validation(true))
+        }
+        (TlsMode::VerifyFull, _) => Some(verified()?),
+    })
+}
+
+fn pinned(path: &Path) -> Result<Vec<CertificateDer<'static>>, AnyError> {
+    let unusable = |error: AnyError| format!("`sslrootcert`: {} can't be used: {error}", path.display());
+    let certificates: Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(path).map_err(|error| unusable(error.into()))?.collect();
+    let certificates = certificates.map_err(|error| unusable(error.into()))?;
+    if certificates.is_empty() || certificates.iter().any(|certificate| !is_root(certificate)) {
+        return Err(unusable("there is no certificate, or a malformed one".into()).into());
+    }
+    Ok(certificates)
+}
+
+/// The operating system's, without those that can't be read: one among hundreds is no reason not to connect.
+fn system() -> Vec<CertificateDer<'static>> {
+    rustls_native_certs::load_native_certs().certs.into_iter().filter(is_root).collect()
+}
+
+fn is_root(certificate: &CertificateDer<'static>) -> bool {
+    RootCertStore::empty().add(certificate.clone()).is_ok()
+}
