@@ -18,7 +18,7 @@ struct Setup {
 const KINDS: [&str; 3] = ["postgres", "mysql", "sqlite"];
 
 async fn setup(change: impl FnOnce(&mut Config)) -> Setup {
-    let servers = (postgres::database(), mariadb::database());
+    let servers = (postgres::database(), mariadb::database().await);
     let gw = TestGateway::start_with(|config| {
         for url in [servers.0.url(), servers.1.url(), "sqlite:steps.db".to_owned()] {
             let parsed = DatabaseUrl::parse(&url, &config.data_dir).unwrap();

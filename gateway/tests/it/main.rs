@@ -22,7 +22,7 @@ mod database_sqlite;
 mod denials;
 mod executions;
 mod host;
-//mod host_db;
+mod host_db;
 mod host_http;
 mod invoke;
 mod isolation;
