@@ -39,7 +39,7 @@ const RULES: &[Rule] = &[
     Rule::Library("wasmtime", &["runtime"]),
     Rule::Library("rusqlite", &["store", "database"]),
     // A URL is read by whoever connects with it.
-    Rule::Library("tokio_postgres", &["store", "database", "config"]),
+    Rule::Library("tokio_postgres", &["store", "database", "config", "tls"]),
     Rule::Library("deadpool_postgres", &["store", "database"]),
     Rule::Library("mysql_async", &["database"]),
     Rule::Library("opendal", &["blob"]),
