@@ -45,7 +45,7 @@ fn is_global(address: IpAddr) -> bool {
 /// Blocks that are not everybody's, with the length of their prefix.
 const CLOSED_V4: &[(Ipv4Addr, u8)] = &[
     // "This network", RFC 791; 0.0.0.0 is this host.
-    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::UNSPECIFIED, 8),
     // Private use, RFC 1918.
     (Ipv4Addr::new(10, 0, 0, 0), 8),
     (Ipv4Addr::new(172, 16, 0, 0), 12),
@@ -85,7 +85,7 @@ fn is_global_v4(address: Ipv4Addr) -> bool {
 }
 
 /// What is given out to everybody is in here, RFC 4291; all else is reserved, local, multicast, or stands
-/// for an IPv4 address. Those of 64:ff9b::/96 are judged by it; all others that do are closed.
+/// for an IPv4 address. Those of `64:ff9b::/96` are judged by it; all others that do are closed.
 const OPEN_V6: (Ipv6Addr, u8) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
 /// Blocks of that which are not everybody's.

@@ -20,7 +20,7 @@ use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::time::Instant;
 
 use super::body::{Outgoing, RequestBody, ResponseBody, Streamed};
-use super::connector::Connector;
+use super::connector::{Connector, Limits};
 use super::error::{Cause, Error};
 use super::hosts::{Hosts, Turn};
 use super::resolver::Resolver;
@@ -114,7 +114,7 @@ impl Egress {
         let filter = Arc::new(Filter::new(config.allow_private.clone()));
         let names = Resolver::system(Arc::clone(&filter)).map_err(|error| OpenError::Names(error.into()))?;
         let tls = tls_versions()?.with_platform_verifier()?.with_no_client_auth();
-        Ok(Self::with(config, filter, Connector::new(names, tls, CONNECT_TIMEOUT)))
+        Ok(Self::with(config, filter, Connector::new(names, tls, Limits::of_this_machine(CONNECT_TIMEOUT))))
     }
 
     fn with(config: &config::Egress, filter: Arc<Filter>, connector: Connector) -> Self {

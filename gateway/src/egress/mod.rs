@@ -21,3 +21,47 @@ pub use client::{Egress, OpenError, Request, Response, Times};
 pub use error::Error;
 pub use headers::method;
 pub use target::{Error as BadTarget, Target};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Permission, PermissionKind, PermissionSet};
+
+    /// `docs/src/authors/http.md` has these: a glob, what it covers, what it does not.
+    const DOCUMENTED: &[(&str, &[&str], &[&str])] = &[
+        (
+            "https://api.example.com/v1/*",
+            &["https://api.example.com/v1/orders", "https://api.example.com/v1/orders?limit=1"],
+            &["https://api.example.com/v1/orders/7", "https://api.example.com/v1", "http://api.example.com/v1/orders"],
+        ),
+        (
+            "https://api.example.com/v1/**",
+            &["https://api.example.com/v1/orders/7"],
+            &["https://api.example.com/v2/orders"],
+        ),
+        (
+            "https://*.example.com/**",
+            &["https://eu.example.com/"],
+            &["https://example.com/", "https://a.eu.example.com/"],
+        ),
+        (
+            "https://**.example.com/**",
+            &["https://a.eu.example.com/x"],
+            &["https://example.com/", "https://evil.org/x.example.com/"],
+        ),
+        ("http://localhost:8081/**", &["http://localhost:8081/x"], &["http://localhost/"]),
+        ("https://api.example.com:443/**", &["https://api.example.com/x"], &["https://api.example.com:8443/x"]),
+        ("https://{eu,us}.example.com/[0-9]*", &["https://eu.example.com/7"], &["https://asia.example.com/7"]),
+    ];
+
+    #[test]
+    fn globs_cover_what_the_documentation_says() {
+        for (glob, covered, others) in DOCUMENTED {
+            let permission = Permission { permission: PermissionKind::HttpRead, resource: (*glob).to_owned() };
+            let set = PermissionSet::new(&[permission]).unwrap();
+            let covers = |url: &&str| set.allows(PermissionKind::HttpRead, Target::parse(url).unwrap().resource());
+            assert!(covered.iter().all(covers), "{glob}");
+            assert!(!others.iter().any(covers), "{glob}");
+        }
+    }
+}

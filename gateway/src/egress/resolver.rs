@@ -44,7 +44,8 @@ pub(super) enum Error {
 /// Looks names up as this machine does, and drops what is closed. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Resolver {
-    names: TokioResolver,
+    // The client clones its connector, and so this, for each request; a resolver has its search list by value.
+    names: Arc<TokioResolver>,
     filter: Arc<Filter>,
 }
 
@@ -59,7 +60,7 @@ impl Resolver {
         options.timeout = ATTEMPT_TIMEOUT;
         options.positive_max_ttl = Some(BELIEVED_MAX);
         options.negative_max_ttl = Some(DISBELIEVED_MAX);
-        Ok(Self { names: builder.build().map_err(failed)?, filter })
+        Ok(Self { names: Arc::new(builder.build().map_err(failed)?), filter })
     }
 
     /// With one name server, and the text of a file of hosts.
@@ -77,7 +78,7 @@ impl Resolver {
         let mut resolver = Self::bounded(builder, filter).unwrap();
         let mut known = hickory_resolver::Hosts::default();
         known.read_hosts_conf(hosts.as_bytes()).unwrap();
-        resolver.names.set_hosts(Arc::new(known));
+        Arc::get_mut(&mut resolver.names).unwrap().set_hosts(Arc::new(known));
         resolver
     }
 

@@ -27,13 +27,16 @@ fn open(change: impl FnOnce(&mut config::Egress)) -> Egress {
 }
 
 /// One with names and certificates of the test's own, that opens only 127.0.0.1 of what isn't public.
-fn open_with(names: &Names<'_>, roots: RootCertStore, connect_timeout: Duration) -> Egress {
+fn open_with(names: &Names<'_>, roots: RootCertStore, limits: Limits) -> Egress {
     let config = config::Egress { allow_private: vec!["127.0.0.1/32".parse().unwrap()], ..config::Egress::default() };
     let filter = Arc::new(Filter::new(config.allow_private.clone()));
     let names = Resolver::for_tests(names.server, names.hosts, Arc::clone(&filter));
     let tls = tls_versions().unwrap().with_root_certificates(roots).with_no_client_auth();
-    Egress::with(&config, filter, Connector::new(names, tls, connect_timeout))
+    Egress::with(&config, filter, Connector::new(names, tls, limits))
 }
+
+/// As for a machine with room, and little time.
+const SHORT: Limits = Limits { timeout: SECOND, connections: 1_000 };
 
 /// Where names are looked up.
 struct Names<'a> {

@@ -125,7 +125,7 @@ async fn what_comes_after_an_answer_is_not_the_next_one() {
 
 #[tokio::test]
 async fn a_connection_that_the_server_closed_while_idle_is_not_missed() {
-    let (closed, mut closes) = mpsc::channel(1);
+    let (closed, mut ends) = mpsc::channel(1);
     let address = talking(move |mut socket| {
         let closed = closed.clone();
         async move {
@@ -139,7 +139,7 @@ async fn a_connection_that_the_server_closed_while_idle_is_not_missed() {
     let egress = open(|_| {});
     for _ in 0..5 {
         assert_eq!(&ask(&egress, &format!("http://{address}/")).await.unwrap().body[..], b"ok");
-        closes.recv().await.unwrap();
+        ends.recv().await.unwrap();
         // The end is in this machine's socket already: one turn of the runtime's loop brings it.
         tokio::time::sleep(SECOND / 100).await;
     }

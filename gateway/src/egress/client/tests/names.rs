@@ -106,7 +106,7 @@ async fn servers() -> (u16, Arc<AtomicUsize>, Arc<AtomicUsize>) {
 }
 
 fn asking(server: SocketAddr) -> Egress {
-    open_with(&Names { server, hosts: "127.0.0.1 filed.test\n127.0.0.2 closed.test\n" }, RootCertStore::empty(), SECOND)
+    open_with(&Names { server, hosts: "127.0.0.1 filed.test\n127.0.0.2 closed.test\n" }, RootCertStore::empty(), SHORT)
 }
 
 #[tokio::test]
@@ -198,4 +198,40 @@ async fn of_thousands_of_addresses_those_that_are_open_are_tried() {
     let answer = ask(&asking(names), &format!("http://huge.test:{port}/")).await;
     assert!(answer.is_ok(), "{answer:?}");
     assert_eq!((open.load(Ordering::SeqCst), closed.load(Ordering::SeqCst)), (1, 0));
+}
+
+#[tokio::test]
+async fn however_many_hosts_are_asked_there_are_so_many_connections_and_half_of_them_idle() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let counted = (Arc::clone(&now), Arc::clone(&most));
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let (now, most) = counted.clone();
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::spawn(async move {
+                while head(&mut socket).await.is_some() {
+                    socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+                }
+                now.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+    });
+    let names = Names { server: name_server(|_| Said::Records(vec![address("127.0.0.1")])).await, hosts: "" };
+    let egress = open_with(&names, RootCertStore::empty(), Limits { connections: 8, ..SHORT });
+    let urls: Vec<_> = (0..64).map(|place| format!("http://host-{place}.test:{port}/")).collect();
+    let answers = futures_util::future::join_all(urls.iter().map(|url| ask(&egress, url))).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    for url in &urls {
+        assert!(ask(&egress, url).await.is_ok());
+    }
+    // The server may hear of the end of a connection a little after the next one began.
+    assert!(most.load(Ordering::SeqCst) <= 12, "{most:?}");
+    let settled = async {
+        while now.load(Ordering::SeqCst) > 4 {
+            tokio::time::sleep(SECOND / 100).await;
+        }
+    };
+    tokio::time::timeout(5 * SECOND, settled).await.expect("half of the places are free");
 }

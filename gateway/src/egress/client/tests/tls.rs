@@ -38,7 +38,7 @@ impl Trust {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.clone()).unwrap();
         let names = Names { server: names::nobody().await, hosts: "127.0.0.1 localhost other.test\n" };
-        open_with(&names, roots, SECOND)
+        open_with(&names, roots, SHORT)
     }
 
     /// Serves each connection as a test wants, and counts them.
