@@ -58,7 +58,12 @@ async fn a_step_works_with_every_kind_of_database_in_the_same_words() {
         let told = ops(
             &setup.gw,
             json!([
-                ["execute", kind, "create table things (id int primary key, name varchar(50), price decimal(10, 2))", []],
+                [
+                    "execute",
+                    kind,
+                    "create table things (id int primary key, name varchar(50), price decimal(10, 2))",
+                    []
+                ],
                 ["execute", kind, "insert into things values ($1, $2, $3), (2, $2, null)", [1, "päckchen", 2]],
                 ["query", kind, "select id, name from things where name = $1 order by id", ["päckchen"]],
                 ["execute", kind, "update things set name = $2 where id = $1", [2, "other"]],
@@ -127,7 +132,9 @@ async fn permissions_are_of_a_name_and_write_does_not_include_read() {
 #[tokio::test]
 async fn a_database_that_is_down_is_an_error_and_no_start_fails() {
     let gw = TestGateway::start_with(|config| {
-        for (name, url) in [("postgres", "postgres://u:hunter2@127.0.0.1:1/d"), ("mysql", "mysql://u:hunter2@127.0.0.1:1/d")] {
+        for (name, url) in
+            [("postgres", "postgres://u:hunter2@127.0.0.1:1/d"), ("mysql", "mysql://u:hunter2@127.0.0.1:1/d")]
+        {
             config.databases.insert(name.to_owned(), Database::new(DatabaseUrl::parse(url, Path::new("/")).unwrap()));
         }
     })
