@@ -3,13 +3,53 @@
 //! Invariant: a number is kept as it is written; what a driver makes of it is the driver's.
 
 use std::borrow::Cow;
+use std::fmt;
 
+use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::Error;
 
 /// Of one statement: what SQLite takes, which is the least of the three.
 const PARAMS_MAX: usize = 32_766;
+
+/// All of them together, as they are written. Databases take 16 MiB in one statement as a rule; a guest has more.
+const PARAMS_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// As many values as a statement may have: a guest's list may have a hundred times what its text takes.
+struct List<'a> {
+    values: Vec<&'a RawValue>,
+    has_more: bool,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for List<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(ListVisitor)
+    }
+}
+
+struct ListVisitor;
+
+impl<'de> Visitor<'de> for ListVisitor {
+    type Value = List<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<List<'de>, A::Error> {
+        let mut list = List { values: Vec::new(), has_more: false };
+        while list.values.len() < PARAMS_MAX {
+            let Some(value) = seq.next_element()? else { return Ok(list) };
+            list.values.push(value);
+        }
+        // To the end all the same, or it would be no JSON.
+        while seq.next_element::<IgnoredAny>()?.is_some() {
+            list.has_more = true;
+        }
+        Ok(list)
+    }
+}
 
 /// One parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,12 +70,15 @@ impl<'a> Param<'a> {
     /// # Errors
     /// It is none, or has too many.
     pub(super) fn list(params: &'a str) -> Result<Vec<Self>, Error> {
-        let list: Vec<&'a RawValue> = serde_json::from_str(params)
+        if params.len() > PARAMS_BYTES_MAX {
+            return Err(Error::Invalid(format!("the parameters of a statement have at most {PARAMS_BYTES_MAX} bytes")));
+        }
+        let list: List<'a> = serde_json::from_str(params)
             .map_err(|_| Error::Invalid("the parameters are not a JSON array".to_owned()))?;
-        if list.len() > PARAMS_MAX {
+        if list.has_more {
             return Err(Error::Invalid(format!("a statement has at most {PARAMS_MAX} parameters")));
         }
-        list.into_iter().map(|value| Self::one(value.get())).collect()
+        list.values.into_iter().map(|value| Self::one(value.get())).collect()
     }
 
     /// That of one JSON value.
@@ -97,7 +140,9 @@ mod tests {
         for wrong in ["", "{}", "null", "[1", "[\"\\ud800\"]", "[1] 2"] {
             assert!(matches!(Param::list(wrong), Err(Error::Invalid(_))), "{wrong}");
         }
-        let many = format!("[{}]", vec!["1"; PARAMS_MAX + 1].join(","));
-        assert!(matches!(Param::list(&many), Err(Error::Invalid(_))));
+        let many = |count| format!("[{}]", vec!["1"; count].join(","));
+        assert_eq!(Param::list(&many(PARAMS_MAX)).unwrap().len(), PARAMS_MAX);
+        assert!(matches!(Param::list(&many(PARAMS_MAX + 1)), Err(Error::Invalid(_))));
+        assert!(matches!(Param::list(&format!("[\"{}\"]", "a".repeat(PARAMS_BYTES_MAX))), Err(Error::Invalid(_))));
     }
 }

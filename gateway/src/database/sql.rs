@@ -8,6 +8,9 @@ use super::Error;
 /// Of one statement. Nobody writes a longer one, and each is scanned and sent.
 pub(super) const SQL_BYTES_MAX: usize = 1024 * 1024;
 
+/// Of one statement: each takes more room here than in the text.
+const TOKENS_MAX: usize = 200_000;
+
 /// Whose rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
@@ -57,6 +60,9 @@ pub(super) fn tokens(sql: &str, dialect: Dialect) -> Result<Vec<Span<'_>>, Error
     let mut scanner = Scanner { sql, at: 0, dialect };
     let mut tokens = Vec::new();
     while let Some(token) = scanner.next()? {
+        if tokens.len() == TOKENS_MAX {
+            return Err(Error::Invalid(format!("a statement has at most {TOKENS_MAX} words and signs")));
+        }
         tokens.push(token);
     }
     while tokens.last().is_some_and(|last| last.token == Token::Semicolon) {
@@ -117,7 +123,8 @@ impl<'a> Scanner<'a> {
     fn skip_blank(&mut self) -> Result<(), Error> {
         loop {
             let rest = self.rest();
-            let trimmed = rest.trim_start();
+            // Other spaces of Unicode are letters to all three.
+            let trimmed = rest.trim_start_matches([' ', '\t', '\n', '\r', '\x0b', '\x0c']);
             self.at += rest.len() - trimmed.len();
             let dashes = match self.dialect {
                 // `5--1` is a sum there.
@@ -127,7 +134,7 @@ impl<'a> Scanner<'a> {
                 Dialect::Postgres | Dialect::Sqlite => trimmed.starts_with("--"),
             };
             if dashes || (self.dialect == Dialect::MySql && trimmed.starts_with('#')) {
-                self.at += trimmed.find('\n').unwrap_or(trimmed.len());
+                self.at += trimmed.find(|end| self.ends_line(end)).unwrap_or(trimmed.len());
             } else if trimmed.starts_with("/*") {
                 self.comment(trimmed)?;
             } else {
@@ -136,34 +143,36 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Whoever disagrees with the server here takes a comment for the statement.
+    fn ends_line(&self, character: char) -> bool {
+        character == '\n' || (character == '\r' && self.dialect == Dialect::Postgres)
+    }
+
     fn comment(&mut self, text: &str) -> Result<(), Error> {
         if self.dialect == Dialect::MySql && (text.starts_with("/*!") || text.starts_with("/*M!")) {
             return Err(Error::Invalid("a comment that is executed can't be in a statement".to_owned()));
         }
+        // In one pass: to look for the next end from each beginning would take the square of the length.
+        let bytes = text.as_bytes();
         let (mut depth, mut at) = (0_usize, 0);
-        while let Some(rest) = text.get(at..) {
-            let (open, close) = (rest.find("/*"), rest.find("*/"));
-            match (open, close) {
-                (Some(open), Some(close)) if open < close && (self.dialect == Dialect::Postgres || depth == 0) => {
+        while let Some(pair) = bytes.get(at..at + 2) {
+            match pair {
+                b"/*" if depth == 0 || self.dialect == Dialect::Postgres => {
                     depth += 1;
-                    at += open + 2;
+                    at += 2;
                 }
-                (Some(open), None) if depth == 0 => {
-                    depth += 1;
-                    at += open + 2;
+                b"*/" => {
+                    depth = depth.saturating_sub(1);
+                    at += 2;
                 }
-                (_, Some(close)) => {
-                    depth -= 1;
-                    at += close + 2;
-                }
-                // SQLite takes the end of the text for that of the comment; a mistake, all the same.
-                (_, None) => return Err(unclosed()),
+                _ => at += 1,
             }
             if depth == 0 {
                 self.at += at;
                 return Ok(());
             }
         }
+        // SQLite takes the end of the text for that of the comment; a mistake, all the same.
         Err(unclosed())
     }
 
@@ -274,6 +283,20 @@ mod tests {
         assert!(refused("select 1 /*!50000 ; drop */", Dialect::MySql).contains("executed"));
         assert!(refused("select 1 /*M! ; drop */", Dialect::MySql).contains("executed"));
         assert_eq!(words("select [a;b] from t", Dialect::Sqlite), ["select", "from", "t"]);
+    }
+
+    #[test]
+    fn a_comment_ends_where_the_server_ends_it() {
+        let sql = "--\rcopy t to program 'x' --\nselect 1";
+        assert_eq!(words(sql, Dialect::Postgres), ["copy", "t", "to", "program", "select"]);
+        assert_eq!(words(sql, Dialect::Sqlite), ["select"]);
+        // No space of theirs: a letter.
+        assert_eq!(words("\u{a0}select", Dialect::Postgres), ["\u{a0}select"]);
+        // Each beginning looks no further than to the next one: an answer within a test's patience, not the square.
+        let deep = format!("{}1{}", "/*".repeat(250_000), "*/".repeat(250_000));
+        assert_eq!(words(&format!("{deep} select"), Dialect::Postgres), ["select"]);
+        assert!(refused(&"/*".repeat(500_000), Dialect::Postgres).contains("not closed"));
+        assert!(refused(&"(".repeat(TOKENS_MAX + 1), Dialect::Postgres).contains("at most"));
     }
 
     #[test]
