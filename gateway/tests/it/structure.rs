@@ -38,8 +38,8 @@ const RULES: &[Rule] = &[
     // One place to change when a library does. It also keeps jobs from the engine.
     Rule::Library("wasmtime", &["runtime"]),
     Rule::Library("rusqlite", &["store", "database"]),
-    // A URL is read by whoever connects with it.
-    Rule::Library("tokio_postgres", &["store", "database", "config"]),
+    // A URL is read by whoever connects with it; `tls` makes what both connect with.
+    Rule::Library("tokio_postgres", &["store", "database", "config", "tls"]),
     Rule::Library("deadpool_postgres", &["store", "database"]),
     Rule::Library("mysql_async", &["database"]),
     Rule::Library("opendal", &["blob"]),
