@@ -81,7 +81,7 @@ const FORM: &str = "expected `sqlite:PATH`, `postgres://…` or `mysql://…`";
 const MYSQL_FORM: &str = "expected `mysql://USER:PASSWORD@HOST:PORT/DATABASE`";
 
 /// Of a name: it stands in globs of permissions.
-const NAME_BYTES_MAX: usize = 64;
+pub const DATABASE_NAME_BYTES_MAX: usize = 64;
 
 pub(super) fn read(reader: &mut Reader, data_dir: &Path) -> BTreeMap<String, Database> {
     let read = reader.sections_below("databases", |section| Database::read(section, data_dir));
@@ -103,12 +103,12 @@ impl Database {
 
     fn read(section: &mut Section<'_>, data_dir: &Path) -> Option<Self> {
         section.check_name(|name| {
-            let is_name = (1..=NAME_BYTES_MAX).contains(&name.len())
+            let is_name = (1..=DATABASE_NAME_BYTES_MAX).contains(&name.len())
                 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
             if is_name {
                 return Ok(());
             }
-            Err(format!("the name of a database has 1 to {NAME_BYTES_MAX} letters, digits, `-` and `_`"))
+            Err(format!("the name of a database has 1 to {DATABASE_NAME_BYTES_MAX} letters, digits, `-` and `_`"))
         });
         let is_given = section.has("url");
         let url = section.text("url", None, |url| DatabaseUrl::parse(url, data_dir).map(Some));

@@ -25,7 +25,7 @@ mod telemetry;
 mod tests;
 
 pub use blobs::{Blobs, Credentials, S3};
-pub use databases::{Database, DatabaseUrl, MySql};
+pub use databases::{DATABASE_NAME_BYTES_MAX, Database, DatabaseUrl, MySql};
 pub use egress::Egress;
 pub use error::{Error, Mistake};
 pub use limits::Limits;

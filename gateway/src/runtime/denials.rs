@@ -54,11 +54,11 @@ impl Denials {
         if asker.permissions.allows(kind, resource) {
             return Ok(());
         }
-        Err(self.deny(asker, Denial::of(kind, resource), clock))
+        Err(self.deny(asker, Denial::of(kind, resource), "none of its permissions covers it", clock))
     }
 
     /// Tells of a denial whatever the permissions say: the operator has closed what they would open.
-    pub(super) fn deny(&mut self, asker: Asker<'_>, denial: Denial, clock: &Clock) -> Denial {
+    pub(super) fn deny(&mut self, asker: Asker<'_>, denial: Denial, why: &'static str, clock: &Clock) -> Denial {
         asker.metrics.permission_denied(denial.permission);
         let is_known = self.0.iter().any(|(_, known)| *known == denial);
         if !is_known && self.0.len() < DENIALS_MAX {
@@ -68,7 +68,8 @@ impl Denials {
                 execution_id = %asker.execution_id,
                 permission = denial.permission.as_str(),
                 resource = denial.resource,
-                "a step was denied what none of its permissions covers"
+                why,
+                "a step was denied something"
             );
             self.0.push((clock.now(), denial.clone()));
         }

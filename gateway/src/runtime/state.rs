@@ -96,8 +96,8 @@ impl State {
     }
 
     /// Tells of what the operator has closed, whatever the permissions say.
-    pub(super) fn deny(&mut self, denial: Denial) -> Denial {
-        self.denials.deny(Asker::of(&self.call), denial, self.log.clock())
+    pub(super) fn deny(&mut self, denial: Denial, why: &'static str) -> Denial {
+        self.denials.deny(Asker::of(&self.call), denial, why, self.log.clock())
     }
 
     /// All that was denied, with its lines in the log.

@@ -155,7 +155,7 @@ async fn another_attempt_is_known_by_a_key_that_is_the_hosts_unless_the_step_has
     let answer = gw.invoke("hosts", json!({ "ops": ops })).await.expect_status(200).json();
     let id = answer["execution_id"].as_str().unwrap();
     let keys: Vec<_> = upstream.seen().iter().map(|seen| seen.header("idempotency-key").to_owned()).collect();
-    assert_eq!(keys, [id, "", &format!("{id}-2"), "own"]);
+    assert_eq!(keys, [&*format!("\"{id}\""), "", &format!("\"{id}-2\""), "own"]);
 }
 
 #[tokio::test]
@@ -206,27 +206,26 @@ async fn time_and_size_are_bounded_and_a_call_ends_with_its_execution() {
     upload(&gw, "hosts", &[("http:read", "**"), ("http:write", "**")]).await;
     let answer = send(&gw, json!({"method": "GET", "url": upstream.url("/hang"), "timeout_ms": 50})).await;
     assert_eq!(answer["err"][0], "timed-out");
-    upstream.until_left().await;
+    upstream.until_hung_up().await;
     assert_eq!(send(&gw, json!({"method": "GET", "url": upstream.url("/big/1000")})).await["ok"]["status"], 200);
     // What is a byte over, and what is not taken to its end.
     for path in ["/big/1001", "/big/50000000"] {
         let large = send(&gw, json!({"method": "GET", "url": upstream.url(path)})).await;
         assert_eq!(large["err"][0], "limit-exceeded", "{large}");
     }
-    upstream.until_left().await;
     let long = send(&gw, json!({"method": "POST", "url": upstream.url("/x"), "body": 2_001})).await;
     assert_eq!(long["err"][0], "limit-exceeded", "{long}");
     // The execution's time is over first: the server sees the connection go.
     let body =
         json!({"input": {"http": {"method": "GET", "url": upstream.url("/hang")}}, "limits": {"timeout_ms": 100}});
     gw.invoke_with("hosts", "run", body).await.expect_guest_problem(504, "timed-out");
-    upstream.until_left().await;
+    upstream.until_hung_up().await;
     // The caller leaves.
     let body = json!({"input": {"http": {"method": "GET", "url": upstream.url("/hang")}}});
     let request = gw.request(Method::POST, "/api/v1/wasm/modules/hosts/invoke").json(&body);
     let left = tokio::time::timeout(std::time::Duration::from_millis(300), request.send()).await;
     assert!(left.is_err());
-    upstream.until_left().await;
+    upstream.until_hung_up().await;
 }
 
 #[tokio::test]

@@ -68,6 +68,10 @@ async fn addresses_that_are_not_public_are_denied_here_too() {
     let gw = start(&[("http:read", "**")], |config| config.egress.allow_private.clear()).await;
     assert_eq!(send(&gw, &request(&upstream, "GET", "/")).await["err"], "ErrorCode::DestinationIpProhibited");
     assert_eq!(upstream.connections(), 0);
+    // It is told as all denials are.
+    assert_eq!(gw.metric("sluice_permission_denials_total").await, 1);
+    let denials = gw.eventually("/api/v1/wasm/modules/wasi-http/denials", |answer| answer.json()["total"] == 1).await;
+    assert_eq!(denials.json()["items"][0]["resource"], upstream.url("/"));
 }
 
 #[tokio::test]
@@ -93,5 +97,5 @@ async fn bodies_and_the_number_of_requests_are_bounded() {
     // The execution's end is the exchange's.
     let body = json!({"input": request(&upstream, "GET", "/hang"), "limits": {"timeout_ms": 200}});
     gw.invoke_with("wasi-http", "run", body).await.expect_guest_problem(504, "timed-out");
-    upstream.until_left().await;
+    upstream.until_hung_up().await;
 }

@@ -31,6 +31,9 @@ use crate::tls;
 /// What a server may send while it greets: an error, a few dozen settings.
 const GREETING_BYTES: u64 = 256 * 1024;
 
+/// PostgreSQL's settings have 31 bits, and one is twice as long: twelve days.
+const TIMEOUT_MS_MAX: u64 = i32::MAX as u64 / 2;
+
 /// A server that is gone without a word is noticed within minutes, also on a connection that waits.
 const KEEPALIVE: TcpKeepalive =
     TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
@@ -142,6 +145,7 @@ impl Connector {
 /// The settings of a session, which `RESET ALL` goes back to. A statement that sets one of them with
 /// `set_config` does so for what comes after it, and after it comes the reset.
 fn session(statement_ms: u64) -> String {
+    let statement_ms = statement_ms.clamp(1, TIMEOUT_MS_MAX);
     let settings = [
         // For what runs outside a transaction of ours, should that fail to begin.
         "default_transaction_read_only=on",
@@ -159,7 +163,7 @@ fn session(statement_ms: u64) -> String {
         format!("statement_timeout={statement_ms}"),
         // A lock that is held so long is told as such, before the time is over.
         format!("lock_timeout={}", (statement_ms / 2).max(1)),
-        format!("idle_in_transaction_session_timeout={}", statement_ms.saturating_mul(2)),
+        format!("idle_in_transaction_session_timeout={}", statement_ms * 2),
     ];
     settings.into_iter().chain(times).map(|setting| format!("-c {setting}")).collect::<Vec<_>>().join(" ")
 }

@@ -36,7 +36,10 @@ impl Failure {
     pub(super) fn leaves_connection(&self) -> bool {
         match self {
             Self::Refused(_) => true,
-            Self::Database(error) => error.as_db_error().is_some_and(|error| !is_fatal(error)),
+            // Where one that was prepared is gone, so are those of the driver, which it doesn't notice.
+            Self::Database(error) => error
+                .as_db_error()
+                .is_some_and(|error| !is_fatal(error) && *error.code() != SqlState::INVALID_SQL_STATEMENT_NAME),
             Self::Unreachable(_) | Self::Abandoned(_) => false,
         }
     }

@@ -26,21 +26,34 @@ const STATEMENTS_MAX: usize = 64;
 /// A statement that is longer is prepared each time: nobody writes one by hand.
 const STATEMENT_BYTES_MAX: usize = 16 * 1024;
 
-/// What `DISCARD ALL` does but for what was prepared here, which is what makes a statement fast. A statement
-/// that was prepared with SQL may have the name of one of ours, so its connection is not used again.
-const RESET: &str = "\
-    CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES; \
+/// What a rolled-back transaction that was read only can leave behind: locks of the session, and what was
+/// prepared with SQL. That may have the name of one of ours, so its connection is not used again. All else,
+/// settings, roles, channels, cursors, is as it was before the transaction.
+const CHECK: &str = "\
     SELECT pg_catalog.pg_advisory_unlock_all(), \
            EXISTS (SELECT FROM pg_catalog.pg_prepared_statements AS p WHERE p.from_sql)";
+
+/// For one that may have written. With [`CHECK`] it is what `DISCARD ALL` does but for what was prepared here,
+/// which is what makes a statement fast.
+const DISCARD: &str = "\
+    CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES; ";
 
 /// A connection and what is prepared on it.
 pub(super) struct Session {
     pub(super) wire: Wire,
     statements: LruCache<String, Arc<Prepared>>,
-    /// Whether a transaction is open.
-    is_in_transaction: bool,
+    transaction: Transaction,
     /// Whether it has served already: it may have been lost since.
     pub(super) has_served: bool,
+}
+
+/// What the last statement has to be cleaned of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Transaction {
+    /// Nothing began, or it was committed.
+    Ended,
+    Reading,
+    Changing,
 }
 
 /// A statement that is prepared, and how its columns are read.
@@ -51,7 +64,7 @@ struct Prepared {
 
 impl Session {
     pub(super) fn new(wire: Wire) -> Self {
-        Self { wire, statements: LruCache::unbounded(), is_in_transaction: false, has_served: false }
+        Self { wire, statements: LruCache::unbounded(), transaction: Transaction::Ended, has_served: false }
     }
 
     /// The rows of a statement that only reads, as JSON. Dropped in the middle, the server goes on.
@@ -60,7 +73,7 @@ impl Session {
         let encoded = encode::parameters(params, prepared.statement.params()).map_err(Failure::Refused)?;
         let names = prepared.columns.iter().map(|(name, _)| name.as_str());
         let mut rows = Rows::new(names, bounds).map_err(Failure::Refused)?;
-        self.is_in_transaction = true;
+        self.transaction = Transaction::Reading;
         let client = &self.wire.client;
         // In one flight. Once there is a snapshot, which is before it runs, nothing makes it read-write; what a
         // read-only transaction can change all the same, large objects before PostgreSQL 16, is rolled back.
@@ -89,7 +102,7 @@ impl Session {
     pub(super) async fn change(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64, Failure> {
         let prepared = self.prepared(sql).await?;
         let encoded = encode::parameters(params, prepared.statement.params()).map_err(Failure::Refused)?;
-        self.is_in_transaction = true;
+        self.transaction = Transaction::Changing;
         let client = &self.wire.client;
         // In one flight. Where it doesn't begin, what follows is refused: a session is read only.
         let (begun, changed) =
@@ -102,16 +115,21 @@ impl Session {
     /// Makes what was changed stay. Whether it did is not known where this fails or is dropped.
     pub(super) async fn commit(&mut self) -> Result<(), Failure> {
         self.wire.client.batch_execute("COMMIT").await?;
-        self.is_in_transaction = false;
+        self.transaction = Transaction::Ended;
         Ok(())
     }
 
     /// Makes the connection as if it were new, and tells whether it is.
     pub(super) async fn reset(&mut self) -> bool {
         // A server logs a warning for what is rolled back and never began.
-        let before = if self.is_in_transaction { "ROLLBACK; " } else { "" };
-        let Ok(answer) = self.wire.client.simple_query(&format!("{before}{RESET}")).await else { return false };
-        self.is_in_transaction = false;
+        let (roll_back, discard) = match self.transaction {
+            Transaction::Ended => ("", DISCARD),
+            Transaction::Reading => ("ROLLBACK; ", ""),
+            Transaction::Changing => ("ROLLBACK; ", DISCARD),
+        };
+        let reset = format!("{roll_back}{discard}{CHECK}");
+        let Ok(answer) = self.wire.client.simple_query(&reset).await else { return false };
+        self.transaction = Transaction::Ended;
         self.has_served = true;
         let row = answer.iter().rev().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some(row),

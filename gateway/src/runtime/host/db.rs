@@ -6,6 +6,7 @@
 use tokio::time::Instant;
 
 use super::call::HostCall;
+use crate::config::DATABASE_NAME_BYTES_MAX;
 use crate::database::{Error, Statement};
 use crate::model::{Denial, PermissionKind};
 use crate::runtime::bindings::sluice::step::db::Host;
@@ -28,6 +29,7 @@ impl Host for State {
 
 impl State {
     async fn query(&mut self, name: &str, statement: Statement<'_>) -> Result<String, HostError> {
+        check_name(name)?;
         self.permit(PermissionKind::DatabaseRead, name)?;
         let deadline = Instant::from_std(self.deadline);
         let rows = self.outside.databases.query(name, statement, deadline).await;
@@ -35,6 +37,7 @@ impl State {
     }
 
     async fn execute(&mut self, name: &str, statement: Statement<'_>) -> Result<u32, HostError> {
+        check_name(name)?;
         self.permit(PermissionKind::DatabaseWrite, name)?;
         let deadline = Instant::from_std(self.deadline);
         let changed = self.outside.databases.execute(name, statement, deadline).await;
@@ -49,8 +52,9 @@ impl State {
         match error {
             Error::Unknown => HostError::NotFound(format!("there is no database {name}")),
             Error::ReadOnly => {
-                let denial = self.deny(Denial::of(PermissionKind::DatabaseWrite, name));
-                HostError::PermissionDenied(format!("{denial} (the operator has opened it for reading only)"))
+                let why = "the operator has opened it for reading only";
+                let denial = self.deny(Denial::of(PermissionKind::DatabaseWrite, name), why);
+                HostError::PermissionDenied(format!("{denial} ({why})"))
             }
             Error::Invalid(_) => HostError::InvalidArgument(text),
             Error::TooLarge(_) => HostError::LimitExceeded(text),
@@ -63,4 +67,12 @@ impl State {
             }
         }
     }
+}
+
+/// Before it is matched with anything: a guest may pass megabytes.
+fn check_name(name: &str) -> Result<(), HostError> {
+    if name.len() <= DATABASE_NAME_BYTES_MAX {
+        return Ok(());
+    }
+    Err(HostError::InvalidArgument(format!("the name of a database has at most {DATABASE_NAME_BYTES_MAX} bytes")))
 }

@@ -17,6 +17,9 @@ use crate::runtime::bindings::sluice::step::http::{Host, Request, Response};
 use crate::runtime::bindings::sluice::step::types::HostError;
 use crate::runtime::state::State;
 
+/// Why an address is denied whatever the permissions say.
+pub(super) const CLOSED: &str = "its address is not public, and the operator has not opened it";
+
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 impl Host for State {
@@ -97,6 +100,8 @@ impl State {
         let key = self.idempotency_key();
         // One key names one request: a second one would be answered with the first one's answer.
         let key = if self.keyed_requests == 1 { key } else { format!("{key}-{}", self.keyed_requests) };
+        // A String of RFC 9651, as the draft has it.
+        let key = format!("\"{key}\"");
         if let Ok(key) = HeaderValue::try_from(key) {
             headers.insert(IDEMPOTENCY_KEY, key);
         }
@@ -105,10 +110,8 @@ impl State {
     fn told(&mut self, error: egress::Error, kind: PermissionKind, resource: &str) -> HostError {
         match error {
             egress::Error::Closed => {
-                let denial = self.deny(Denial::of(kind, resource));
-                HostError::PermissionDenied(format!(
-                    "{denial} (its address is not public, and the operator has not opened it)"
-                ))
+                let denial = self.deny(Denial::of(kind, resource), CLOSED);
+                HostError::PermissionDenied(format!("{denial} ({CLOSED})"))
             }
             egress::Error::TimedOut => HostError::TimedOut(error.to_string()),
             egress::Error::TooLarge(_) | egress::Error::RequestTooLarge(_) => {

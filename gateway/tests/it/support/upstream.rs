@@ -22,7 +22,7 @@ pub struct Upstream {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
     connections: Arc<AtomicUsize>,
-    left: mpsc::UnboundedReceiver<()>,
+    hung_up: mpsc::UnboundedReceiver<()>,
     accept: JoinHandle<()>,
 }
 
@@ -50,22 +50,21 @@ impl Upstream {
         let address = listener.local_addr().unwrap();
         let seen = Arc::<Mutex<Vec<Seen>>>::default();
         let connections = Arc::<AtomicUsize>::default();
-        let (leaving, left) = mpsc::unbounded_channel();
+        let (hanging_up, hung_up) = mpsc::unbounded_channel();
         let (all, count) = (Arc::clone(&seen), Arc::clone(&connections));
         let accept = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::SeqCst);
-                let (all, leaving) = (Arc::clone(&all), leaving.clone());
+                let (all, hanging_up) = (Arc::clone(&all), hanging_up.clone());
                 tokio::spawn(async move {
-                    let service = service_fn(move |request| answer(request, Arc::clone(&all)));
+                    let service = service_fn(move |request| answer(request, Arc::clone(&all), hanging_up.clone()));
                     // A client that leaves is no failure of a test.
                     let _ =
                         auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
-                    let _ = leaving.send(());
                 });
             }
         });
-        Self { address, seen, connections, left, accept }
+        Self { address, seen, connections, hung_up, accept }
     }
 
     /// Where it is, `http://127.0.0.1:PORT`, with a path behind.
@@ -93,9 +92,10 @@ impl Upstream {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// Waits until a connection has ended.
-    pub async fn until_left(&mut self) {
-        tokio::time::timeout(Duration::from_secs(20), self.left.recv()).await.expect("a connection ended").unwrap();
+    /// Waits until somebody who asked for `/hang` has left.
+    pub async fn until_hung_up(&mut self) {
+        let ended = tokio::time::timeout(Duration::from_secs(20), self.hung_up.recv()).await;
+        ended.expect("who asked for /hang left").unwrap();
     }
 }
 
@@ -105,7 +105,21 @@ impl Drop for Upstream {
     }
 }
 
-async fn answer(request: Request<Incoming>, all: Arc<Mutex<Vec<Seen>>>) -> Result<Response<Full<Bytes>>, Infallible> {
+/// Tells that a request that hangs was dropped, which its connection's end does.
+struct Hanging(mpsc::UnboundedSender<()>);
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        // Nobody may be listening any more.
+        let _ = self.0.send(());
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    all: Arc<Mutex<Vec<Seen>>>,
+    hanging_up: mpsc::UnboundedSender<()>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let path = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
@@ -113,6 +127,7 @@ async fn answer(request: Request<Incoming>, all: Arc<Mutex<Vec<Seen>>>) -> Resul
     all.lock().unwrap().push(seen);
     let number = path.rsplit('/').next().and_then(|last| last.parse::<usize>().ok()).unwrap_or_default();
     if path.starts_with("/hang") {
+        let _hanging = Hanging(hanging_up);
         std::future::pending::<()>().await;
     }
     let body = if path.starts_with("/big/") { Bytes::from(vec![b'a'; number]) } else { body };
