@@ -1,7 +1,7 @@
 //! What one execution carries through its host calls.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -31,6 +31,9 @@ const HTTP_FIELDS_BYTES_MAX: usize = 16 * 1024;
 /// enough that a step in a loop doesn't push others' spans out of the exporter's
 /// queue, which holds 2 048.
 const HOST_CALL_SPANS_MAX: u32 = 128;
+
+/// Long enough for the execution's timer to be first on a machine with other work.
+const AFTER_THE_EXECUTION: Duration = Duration::from_secs(5);
 
 /// The data of one store; dropped with it, never reused.
 pub(super) struct State {
@@ -86,6 +89,12 @@ impl State {
         Ok(())
     }
 
+    /// The end of a host call: after that of the execution, whose own timer drops it. At the same instant the step
+    /// could go on with an answer that says it is too late.
+    pub(super) fn call_deadline(&self) -> tokio::time::Instant {
+        tokio::time::Instant::from_std(self.deadline) + AFTER_THE_EXECUTION
+    }
+
     /// Whether the module may do this.
     ///
     /// # Errors
@@ -103,7 +112,7 @@ impl State {
     /// All that was denied, with its lines in the log.
     pub(super) fn finish_denials(&mut self) -> Vec<Denial> {
         if let Some(outgoing) = &mut self.outgoing {
-            self.denials.join(std::mem::take(&mut outgoing.denials));
+            self.denials.join(outgoing.take_denials());
         }
         let denials = self.denials.finish();
         self.log.push_denials(&denials);
@@ -134,8 +143,14 @@ impl WasiView for State {
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         let Self { outgoing, call, outside, log, deadline, host_calls_left, table, http, .. } = self;
-        let outgoing =
-            outgoing.get_or_insert_with(|| Box::new(Outgoing::new(call, outside, log.clock(), (*deadline).into())));
+        let outgoing = outgoing.get_or_insert_with(|| {
+            Box::new(Outgoing::new(
+                call,
+                outside,
+                log.clock(),
+                tokio::time::Instant::from_std(*deadline) + AFTER_THE_EXECUTION,
+            ))
+        });
         outgoing.settle(|made| {
             *host_calls_left = host_calls_left.saturating_sub(made);
             *host_calls_left

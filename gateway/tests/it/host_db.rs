@@ -175,17 +175,17 @@ fn p18_database_query() {
     // A NUL is no text in PostgreSQL.
     let row = ("[^\\x00]{0,40}", proptest::option::of(-(1_i64 << 53)..=1_i64 << 53));
     let rows = prop::collection::vec(row, 0..5);
-    property::check(24, (prop::sample::select(KINDS.to_vec()), rows), start, async |setup: &Setup, (kind, rows)| {
+    property::check(24, (prop::sample::select(KINDS.to_vec()), rows), start, async |setup: &Setup, (kind, pairs)| {
         let mut list = vec![json!(["execute", kind, "delete from pairs", []])];
         let mut expected = Vec::new();
-        for (id, (word, number)) in rows.iter().enumerate() {
+        for (id, (word, number)) in pairs.iter().enumerate() {
             list.push(json!(["execute", kind, "insert into pairs values ($1, $2, $3)", [id, word, number]]));
             expected.push(json!({"id": id, "word": word, "number": number}));
         }
         list.push(json!(["query", kind, "select id, word, number from pairs order by id", []]));
         let told = ops(&setup.gw, json!(list)).await;
-        let (last, written) = told.split_last().unwrap();
+        let (rows, written) = told.split_last().unwrap();
         assert!(written.iter().skip(1).all(|one| *one == json!({"ok": 1})), "{kind}: {told:?}");
-        assert_eq!(*last, json!({ "ok": expected }), "{kind}");
+        assert_eq!(*rows, json!({ "ok": expected }), "{kind}");
     });
 }

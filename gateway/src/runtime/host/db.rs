@@ -3,8 +3,6 @@
 //! Owns what a step is told. Does not connect (`database`). Invariant: the permission comes first, so that a
 //! step learns nothing of databases that it may not use, not even their names.
 
-use tokio::time::Instant;
-
 use super::call::HostCall;
 use crate::config::DATABASE_NAME_BYTES_MAX;
 use crate::database::{Error, Statement};
@@ -31,7 +29,7 @@ impl State {
     async fn query(&mut self, name: &str, statement: Statement<'_>) -> Result<String, HostError> {
         check_name(name)?;
         self.permit(PermissionKind::DatabaseRead, name)?;
-        let deadline = Instant::from_std(self.deadline);
+        let deadline = self.call_deadline();
         let rows = self.outside.databases.query(name, statement, deadline).await;
         rows.map_err(|error| self.database_error(name, error))
     }
@@ -39,7 +37,7 @@ impl State {
     async fn execute(&mut self, name: &str, statement: Statement<'_>) -> Result<u32, HostError> {
         check_name(name)?;
         self.permit(PermissionKind::DatabaseWrite, name)?;
-        let deadline = Instant::from_std(self.deadline);
+        let deadline = self.call_deadline();
         let changed = self.outside.databases.execute(name, statement, deadline).await;
         // The interface tells no more.
         changed

@@ -46,7 +46,7 @@ impl State {
     }
 
     fn http_deadline(&self, timeout_ms: Option<u32>) -> Instant {
-        let deadline = Instant::from_std(self.deadline);
+        let deadline = self.call_deadline();
         let own = timeout_ms.map(|timeout| Instant::now() + Duration::from_millis(timeout.into()));
         own.map_or(deadline, |own| own.min(deadline))
     }

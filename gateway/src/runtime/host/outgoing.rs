@@ -4,7 +4,7 @@
 //! same step would not send: the same permissions, filter and bounds.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt as _;
@@ -14,11 +14,11 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 use super::http::kind;
 use crate::clock::Clock;
 use crate::egress::{self, Target};
-use crate::model::{ExecutionId, Module, PermissionKind, PermissionSet};
+use crate::model::{Denial, ExecutionId, Module, PermissionKind, PermissionSet};
 use crate::runtime::Call;
 use crate::runtime::denials::{Asker, Denials};
 use crate::runtime::outside::Outside;
-use crate::telemetry::{ModuleMetrics, TraceContext};
+use crate::telemetry::{ModuleMetrics, Sampled, TraceContext};
 
 /// What a guest may write ahead to one body. The default of 1 MiB would let one with
 /// a thousand bodies fill the host before anything is sent.
@@ -33,15 +33,20 @@ pub(in crate::runtime) struct Outgoing {
     permissions: Arc<PermissionSet>,
     metrics: ModuleMetrics,
     execution_id: ExecutionId,
-    trace: TraceContext,
+    trace: Option<Sampled>,
+    trace_context: TraceContext,
     outside: Arc<Outside>,
     clock: Clock,
     deadline: Instant,
     /// Requests that may be made until the store's count is asked again, and those that were.
     calls_left: u32,
     calls_made: u32,
-    pub(in crate::runtime) denials: Denials,
+    denials: Denials,
+    /// What turned out to be closed while it was asked for.
+    closed: Closed,
 }
+
+type Closed = Arc<Mutex<Vec<Denial>>>;
 
 impl Outgoing {
     pub(in crate::runtime) fn new(call: &Call, outside: &Arc<Outside>, clock: &Clock, deadline: Instant) -> Self {
@@ -50,14 +55,31 @@ impl Outgoing {
             permissions: Arc::clone(&call.permissions),
             metrics: call.metrics.clone(),
             execution_id: call.execution_id,
-            trace: call.trace_context.clone(),
+            trace: call.trace.clone(),
+            trace_context: call.trace_context.clone(),
             outside: Arc::clone(outside),
             clock: clock.clone(),
             deadline,
             calls_left: 0,
             calls_made: 0,
             denials: Denials::default(),
+            closed: Closed::default(),
         }
+    }
+
+    /// All that was denied until now.
+    pub(in crate::runtime) fn take_denials(&mut self) -> Denials {
+        let closed = std::mem::take(&mut *self.closed.lock().unwrap_or_else(PoisonError::into_inner));
+        for denial in closed {
+            let asker = Asker {
+                module: &self.module,
+                permissions: &self.permissions,
+                metrics: &self.metrics,
+                execution_id: self.execution_id,
+            };
+            self.denials.deny(asker, denial, super::http::CLOSED, &self.clock);
+        }
+        std::mem::take(&mut self.denials)
     }
 
     /// How many requests were made since this was last asked; `left` more may be.
@@ -65,7 +87,7 @@ impl Outgoing {
         self.calls_left = left(std::mem::take(&mut self.calls_made));
     }
 
-    fn prepare(&mut self, request: Request<WasiBody>) -> Result<egress::Request<egress::RequestBody>, Error> {
+    fn prepare(&mut self, request: Request<WasiBody>, call: Option<&Sampled>) -> Result<Prepared, Error> {
         self.calls_left = self.calls_left.checked_sub(1).ok_or(Error::ConnectionLimitReached)?;
         self.calls_made += 1;
         let (head, body) = request.into_parts();
@@ -74,11 +96,13 @@ impl Outgoing {
             egress::BadTarget::TooLong => Error::HttpRequestUriTooLong,
             _ => Error::HttpRequestUriInvalid,
         })?;
-        self.permit(kind(&method), target.resource())?;
+        let kind = kind(&method);
+        self.permit(kind, target.resource())?;
         let mut headers = self.headers(&head.headers, &target)?;
-        self.trace.send(None, &mut headers);
+        self.trace_context.send(call, &mut headers);
         let body = body.map_err(|error| Box::new(error) as _).boxed_unsync();
-        Ok(egress::Request { method, target, headers, body })
+        let closed = Denial::of(kind, target.resource());
+        Ok(Prepared { request: egress::Request { method, target, headers, body }, closed })
     }
 
     /// With the secrets that they name. Bodies are streams here, and are sent as they are.
@@ -119,16 +143,31 @@ impl Outgoing {
     }
 }
 
+/// A request that may be sent, and what is denied where its host turns out to be closed.
+struct Prepared {
+    request: egress::Request<egress::RequestBody>,
+    closed: Denial,
+}
+
 impl WasiHttpHooks for Outgoing {
     fn send_request(&mut self, request: Request<WasiBody>, options: Option<RequestOptions>, _: Sending) -> Answer {
-        let request = match self.prepare(request) {
+        // Until the head of the answer is there.
+        let call = self.trace.as_ref().map(|trace| trace.child("outgoing-handler.handle"));
+        let Prepared { request, closed } = match self.prepare(request, call.as_ref()) {
             Ok(prepared) => prepared,
             Err(error) => return Box::new(async { Err(error) }),
         };
-        let outside = Arc::clone(&self.outside);
+        let (outside, all_closed) = (Arc::clone(&self.outside), Arc::clone(&self.closed));
         let times = times(options.unwrap_or_default(), self.deadline);
         Box::new(async move {
-            let response = outside.egress.stream(request, times).await.map_err(told)?;
+            let answer = outside.egress.stream(request, times).await;
+            drop(call);
+            let response = answer.map_err(|error| {
+                if matches!(error, egress::Error::Closed) {
+                    all_closed.lock().unwrap_or_else(PoisonError::into_inner).push(closed);
+                }
+                told(error)
+            })?;
             let response = response.map(|body| body.map_err(told).boxed_unsync());
             Ok((response, Box::new(async { Ok(()) }) as Sending))
         })
