@@ -4,14 +4,14 @@
 //! in a transaction of its own that is read only and never committed; a change is committed only after it
 //! went well; and a connection is clean when nothing of a session is left but what this file prepared.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
-use futures_util::future::join;
+use futures_util::future::{join, join3};
 use lru::LruCache;
 use tokio_postgres::types::{Kind, Type};
-use tokio_postgres::{Client, SimpleQueryMessage, Statement};
+use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryStream, Statement};
 
 use super::super::json::Rows;
 use super::super::params::Param;
@@ -26,12 +26,19 @@ const STATEMENTS_MAX: usize = 64;
 /// A statement that is longer is prepared each time: nobody writes one by hand.
 const STATEMENT_BYTES_MAX: usize = 16 * 1024;
 
-/// What a rolled-back transaction that was read only can leave behind: locks of the session, and what was
-/// prepared with SQL. That may have the name of one of ours, so its connection is not used again. All else,
-/// settings, roles, channels, cursors, is as it was before the transaction.
-const CHECK: &str = "\
-    SELECT pg_catalog.pg_advisory_unlock_all(), \
-           EXISTS (SELECT FROM pg_catalog.pg_prepared_statements AS p WHERE p.from_sql)";
+// What a rolled-back transaction that was read only can leave behind: locks of the session, and what was
+// prepared with SQL. That may have the name of one of ours, so its connection is not used again. All else,
+// settings, roles, channels, cursors, is as it was before the transaction.
+macro_rules! check {
+    () => {
+        "SELECT pg_catalog.pg_advisory_unlock_all(), \
+         EXISTS (SELECT FROM pg_catalog.pg_prepared_statement() AS p WHERE p.from_sql)"
+    };
+}
+const CHECK: &str = check!();
+
+/// The same behind a query, whose transaction it ends.
+const CLEAN_AFTER_QUERY: &str = concat!("ROLLBACK; ", check!());
 
 /// For one that may have written. With [`CHECK`] it is what `DISCARD ALL` does but for what was prepared here,
 /// which is what makes a statement fast.
@@ -43,6 +50,8 @@ pub(super) struct Session {
     pub(super) wire: Wire,
     statements: LruCache<String, Arc<Prepared>>,
     transaction: Transaction,
+    /// What was sent behind a query to clean up after it, until its answer is read.
+    cleaning: Option<Pin<Box<SimpleQueryStream>>>,
     /// Whether it has served already: it may have been lost since.
     pub(super) has_served: bool,
 }
@@ -64,7 +73,13 @@ struct Prepared {
 
 impl Session {
     pub(super) fn new(wire: Wire) -> Self {
-        Self { wire, statements: LruCache::unbounded(), transaction: Transaction::Ended, has_served: false }
+        Self {
+            wire,
+            statements: LruCache::unbounded(),
+            transaction: Transaction::Ended,
+            cleaning: None,
+            has_served: false,
+        }
     }
 
     /// The rows of a statement that only reads, as JSON. Dropped in the middle, the server goes on.
@@ -75,10 +90,16 @@ impl Session {
         let mut rows = Rows::new(names, bounds).map_err(Failure::Refused)?;
         self.transaction = Transaction::Reading;
         let client = &self.wire.client;
-        // In one flight. Once there is a snapshot, which is before it runs, nothing makes it read-write; what a
+        // In one flight, with what cleans up behind it: the server goes on by itself, and the step has its answer
+        // before. Once there is a snapshot, which is before it runs, nothing makes it read-write; what a
         // read-only transaction can change all the same, large objects before PostgreSQL 16, is rolled back.
-        let (begun, rows_begun) =
-            join(client.batch_execute("BEGIN READ ONLY"), client.query_raw(&prepared.statement, encoded.iter())).await;
+        let (begun, rows_begun, cleaning) = join3(
+            client.batch_execute("BEGIN READ ONLY"),
+            client.query_raw(&prepared.statement, encoded.iter()),
+            client.simple_query_raw(CLEAN_AFTER_QUERY),
+        )
+        .await;
+        self.cleaning = cleaning.ok().map(Box::pin);
         begun?;
         let mut stream = pin!(rows_begun?);
         while let Some(row) = stream.try_next().await? {
@@ -121,14 +142,24 @@ impl Session {
 
     /// Makes the connection as if it were new, and tells whether it is.
     pub(super) async fn reset(&mut self) -> bool {
+        if let Some(cleaning) = self.cleaning.take() {
+            let Ok(answer) = cleaning.try_collect::<Vec<_>>().await else { return false };
+            return self.is_clean(&answer);
+        }
         // A server logs a warning for what is rolled back and never began.
         let (roll_back, discard) = match self.transaction {
             Transaction::Ended => ("", DISCARD),
-            Transaction::Reading => ("ROLLBACK; ", ""),
+            // Its cleaning could not be sent: the connection is lost.
+            Transaction::Reading => return false,
             Transaction::Changing => ("ROLLBACK; ", DISCARD),
         };
         let reset = format!("{roll_back}{discard}{CHECK}");
         let Ok(answer) = self.wire.client.simple_query(&reset).await else { return false };
+        self.is_clean(&answer)
+    }
+
+    /// Takes over what the server answered to its cleaning.
+    fn is_clean(&mut self, answer: &[SimpleQueryMessage]) -> bool {
         self.transaction = Transaction::Ended;
         self.has_served = true;
         let row = answer.iter().rev().find_map(|message| match message {
