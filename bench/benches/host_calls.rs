@@ -3,6 +3,7 @@
 //! The slope between an execution with one host call and one with many, so the instance is not in it; the
 //! guest's own loop is a few instructions. `db.query` and `http.send` stand beside the same done natively: through
 //! deadpool with a prepared statement, and by a pooled hyper client; the goal for both is 1.2 times that.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what starts the server is shared with the tests")]
 
 use std::hint::black_box;
 use std::net::SocketAddr;
@@ -23,6 +24,7 @@ use sluice::model::{JsonText, Permission, PermissionKind};
 use sluice_bench::in_process::{Ending, Guest, InProcess, json as parsed};
 use tokio_postgres::NoTls;
 
+#[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../../gateway/tests/it/support/postgres.rs"]
 mod postgres;
 
@@ -185,6 +187,7 @@ async fn at_once(runtime: &InProcess, guest: &Guest, url: &str) -> Result<()> {
 
 #[expect(clippy::print_stdout, reason = "a figure that criterion has no place for")]
 fn tell(requests: usize, elapsed: Duration) {
+    #[expect(clippy::cast_precision_loss, reason = "some thousands")]
     let per_second = requests as f64 / elapsed.as_secs_f64();
     println!("{requests} requests from {AT_ONCE} executions at once: {per_second:.0} a second");
 }

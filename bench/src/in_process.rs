@@ -75,7 +75,7 @@ impl InProcess {
         let module = Arc::new(describe(name, &bytes)?);
         let permissions = Arc::new(PermissionSet::new(permissions)?);
         let metrics = self.metrics.module(&module.name, &module.version);
-        let guest = Guest { metrics, permissions, bytes, module };
+        let guest = Guest { bytes, module, permissions, metrics };
         self.compile(&guest).await?;
         Ok(guest)
     }
