@@ -133,6 +133,12 @@ impl Egress {
         Self { client, filter, hosts: Hosts::new(config.connections_per_host), config: config.clone() }
     }
 
+    /// What a request's body may have: the configuration's `[egress] request_bytes`.
+    #[must_use]
+    pub fn request_bytes(&self) -> u64 {
+        self.config.request_bytes
+    }
+
     /// One exchange, until `deadline` at the latest. A call that is dropped closes its connection.
     ///
     /// # Errors

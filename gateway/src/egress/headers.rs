@@ -10,10 +10,10 @@ use http::method::Method;
 use super::Target;
 
 /// Of one request. Servers take a hundred as a rule, and a guest that sends more is lost.
-const HEADERS_MAX: usize = 100;
+pub const HEADERS_MAX: usize = 100;
 
 /// Names and values together. Servers take 8 to 64 KiB of head.
-const BYTES_MAX: usize = 64 * 1024;
+pub const BYTES_MAX: usize = 64 * 1024;
 
 /// Of one name. The longest of IANA's registry has 41.
 const NAME_BYTES_MAX: usize = 256;

@@ -13,23 +13,39 @@ use crate::config::{SECRET_NAME_BYTES_MAX, Secrets, is_secret_name};
 const OPEN: &[u8] = b"{{secret:";
 const CLOSE: &[u8] = b"}}";
 
+/// With the values in it, the text would be larger than it may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("with its secrets it has more than {0} bytes")]
+pub struct TooLarge(pub usize);
+
 /// The text with the values in place of their names; `None` where it has none. A name that is not
 /// known stays as it is: who asked for [`names`] has refused it.
-#[must_use]
-pub fn put_in(secrets: &Secrets, text: &[u8]) -> Option<Vec<u8>> {
+///
+/// # Errors
+/// [`TooLarge`] where that has more than `bytes_max` bytes: a short name may stand for a long value, so no
+/// more than that is ever made. A text without names is not measured.
+pub fn put_in(secrets: &Secrets, text: &[u8], bytes_max: usize) -> Result<Option<Vec<u8>>, TooLarge> {
     let mut filled = Vec::new();
     let mut done = 0;
     for (range, name) in tokens(text) {
         let Some(value) = secrets.get(name) else { continue };
-        filled.extend_from_slice(text.get(done..range.start).unwrap_or_default());
-        filled.extend_from_slice(value.expose_secret().as_bytes());
+        push(&mut filled, text.get(done..range.start).unwrap_or_default(), bytes_max)?;
+        push(&mut filled, value.expose_secret().as_bytes(), bytes_max)?;
         done = range.end;
     }
     if done == 0 {
-        return None;
+        return Ok(None);
     }
-    filled.extend_from_slice(text.get(done..).unwrap_or_default());
-    Some(filled)
+    push(&mut filled, text.get(done..).unwrap_or_default(), bytes_max)?;
+    Ok(Some(filled))
+}
+
+fn push(filled: &mut Vec<u8>, bytes: &[u8], bytes_max: usize) -> Result<(), TooLarge> {
+    if bytes.len() > bytes_max - filled.len() {
+        return Err(TooLarge(bytes_max));
+    }
+    filled.extend_from_slice(bytes);
+    Ok(())
 }
 
 /// The names in a text, each once.
@@ -61,7 +77,7 @@ mod tests {
     }
 
     fn filled(text: &str) -> Option<String> {
-        put_in(&secrets(), text.as_bytes()).map(|filled| String::from_utf8(filled).unwrap())
+        put_in(&secrets(), text.as_bytes(), 1_000).unwrap().map(|filled| String::from_utf8(filled).unwrap())
     }
 
     #[test]
@@ -75,6 +91,16 @@ mod tests {
         {
             assert_eq!(filled(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_filled_is_bounded_wherever_it_grows() {
+        let text = b"ab{{secret:key}}cd{{secret:empty}}";
+        assert_eq!(put_in(&secrets(), text, 7), Ok(Some(b"abk3ycd".to_vec())));
+        for bytes_max in 0..7 {
+            assert_eq!(put_in(&secrets(), text, bytes_max), Err(TooLarge(bytes_max)));
+        }
+        assert_eq!(put_in(&secrets(), b"no name", 3), Ok(None));
     }
 
     #[test]

@@ -59,11 +59,12 @@ impl State {
         self.permit(kind(&method), target.resource())?;
         let mut filled = Vec::with_capacity(headers.len());
         for (name, value) in headers {
-            let value = self.put_secrets_in(value.into_bytes(), target.host())?;
+            let value = self.put_secrets_in(value.into_bytes(), target.host(), egress::headers::BYTES_MAX)?;
             filled.push((name, value));
         }
         if let Some(text) = body.take() {
-            body = Some(self.put_secrets_in(text, target.host())?.bytes);
+            let most = usize::try_from(self.outside.egress.request_bytes()).unwrap_or(usize::MAX);
+            body = Some(self.put_secrets_in(text, target.host(), most)?.bytes);
         }
         let list = filled.iter().map(|(name, value)| (name.as_str(), value.bytes.as_slice()));
         let mut headers = egress::headers::outgoing(list, &target).map_err(invalid)?;
@@ -75,16 +76,17 @@ impl State {
     }
 
     /// The text with the secrets that it names, each of which the module may use at this host.
-    fn put_secrets_in(&mut self, text: Vec<u8>, host: &str) -> Result<Filled, HostError> {
+    fn put_secrets_in(&mut self, text: Vec<u8>, host: &str, bytes_max: usize) -> Result<Filled, HostError> {
         for name in egress::secrets::names(&text) {
             self.permit(PermissionKind::SecretUse, &format!("{name}@{host}"))?;
             if !self.outside.secrets.has(name) {
                 return Err(HostError::NotFound(format!("there is no secret {name}")));
             }
         }
-        match egress::secrets::put_in(&self.outside.secrets, &text) {
-            Some(bytes) => Ok(Filled { bytes, has_secret: true }),
-            None => Ok(Filled { bytes: text, has_secret: false }),
+        match egress::secrets::put_in(&self.outside.secrets, &text, bytes_max) {
+            Ok(Some(bytes)) => Ok(Filled { bytes, has_secret: true }),
+            Ok(None) => Ok(Filled { bytes: text, has_secret: false }),
+            Err(too_large) => Err(HostError::LimitExceeded(too_large.to_string())),
         }
     }
 

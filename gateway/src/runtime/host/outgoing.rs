@@ -115,7 +115,8 @@ impl Outgoing {
                     return Err(Error::HttpRequestDenied);
                 }
             }
-            let value = egress::secrets::put_in(&self.outside.secrets, value.as_bytes());
+            let value = egress::secrets::put_in(&self.outside.secrets, value.as_bytes(), egress::headers::BYTES_MAX)
+                .map_err(|_| Error::HttpRequestHeaderSectionSize(None))?;
             filled.push((name, value));
         }
         let list = given
