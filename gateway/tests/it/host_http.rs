@@ -135,6 +135,10 @@ async fn a_secret_goes_to_the_hosts_it_is_bound_to_and_nowhere_else() {
     let broken = send(&gw, request("broken")).await;
     assert_eq!(broken["err"][0], "invalid-argument", "{broken}");
     assert!(!broken.to_string().contains("injected"), "{broken}");
+    // A short name may stand for a long value: what is made of a text is bounded as it is made.
+    let mut many = request("key");
+    many["body"] = json!("{{secret:key}}".repeat(800_000));
+    assert_eq!(send(&gw, many).await["err"][0], "limit-exceeded");
     // In the name of a header, and in the URL, it is only text.
     let odd = json!({"method": "POST", "url": upstream.url("/{{secret:key}}"), "headers": []});
     send(&gw, odd).await;

@@ -57,6 +57,10 @@ impl State {
         let method = egress::method(&method).map_err(invalid)?;
         let target = Target::parse(&url).map_err(invalid)?;
         self.permit(kind(&method), target.resource())?;
+        // Before anything is made of them: a guest may pass as much as it has memory.
+        if headers.len() > egress::headers::HEADERS_MAX {
+            return Err(invalid(egress::headers::Error::TooMany));
+        }
         let mut filled = Vec::with_capacity(headers.len());
         for (name, value) in headers {
             let value = self.put_secrets_in(value.into_bytes(), target.host(), egress::headers::BYTES_MAX)?;
@@ -64,6 +68,9 @@ impl State {
         }
         if let Some(text) = body.take() {
             let most = usize::try_from(self.outside.egress.request_bytes()).unwrap_or(usize::MAX);
+            if text.len() > most {
+                return Err(HostError::LimitExceeded(egress::Error::RequestTooLarge(most as u64).to_string()));
+            }
             body = Some(self.put_secrets_in(text, target.host(), most)?.bytes);
         }
         let list = filled.iter().map(|(name, value)| (name.as_str(), value.bytes.as_slice()));
