@@ -106,7 +106,10 @@ async fn what_is_not_public_is_denied_unless_the_operator_opened_it() {
 async fn a_secret_goes_to_the_hosts_it_is_bound_to_and_nowhere_else() {
     let upstream = Upstream::start().await;
     let gw = gateway(|config| {
-        let values = [("key", "s3cr3t-canary"), ("other", "other-canary"), ("broken", "a\r\nx-injected: 1")];
+        config.egress.request_bytes = 100_000;
+        let long = "l".repeat(1_000);
+        let values =
+            [("key", "s3cr3t-canary"), ("other", "other-canary"), ("broken", "a\r\nx-injected: 1"), ("long", &long)];
         config.secrets = Secrets::new(values.map(|(name, value)| (name.to_owned(), value.into())).into());
     })
     .await;
@@ -114,6 +117,7 @@ async fn a_secret_goes_to_the_hosts_it_is_bound_to_and_nowhere_else() {
         ("http:write", "**"),
         ("secret:use", "key@127.0.0.1"),
         ("secret:use", "broken@**"),
+        ("secret:use", "long@**"),
         ("secret:use", "none@127.0.0.1"),
         ("secret:use", "other@api.example.com"),
     ];
@@ -137,7 +141,7 @@ async fn a_secret_goes_to_the_hosts_it_is_bound_to_and_nowhere_else() {
     assert!(!broken.to_string().contains("injected"), "{broken}");
     // A short name may stand for a long value: what is made of a text is bounded as it is made.
     let mut many = request("key");
-    many["body"] = json!("{{secret:key}}".repeat(800_000));
+    many["body"] = json!("{{secret:long}}".repeat(200));
     assert_eq!(send(&gw, many).await["err"][0], "limit-exceeded");
     // In the name of a header, and in the URL, it is only text.
     let odd = json!({"method": "POST", "url": upstream.url("/{{secret:key}}"), "headers": []});
