@@ -104,10 +104,7 @@ fn is_same(one: &Postgres, other: &Postgres) -> bool {
         let hosts = postgres.connection.get_hosts().iter().enumerate();
         hosts.map(|(index, host)| (format!("{host:?}").to_lowercase(), port(index))).collect()
     };
-    let database = |postgres: &Postgres| {
-        let connection = &postgres.connection;
-        connection.get_dbname().or(connection.get_user()).map(str::to_owned)
-    };
+    let database = |postgres: &Postgres| postgres.connection.get_dbname().map(str::to_owned);
     let others = servers(other);
     database(one) == database(other) && servers(one).iter().any(|server| others.contains(server))
 }
@@ -158,7 +155,9 @@ mod tests {
         let blobs = Blobs::default_in(Path::new("/data"));
         let own = Own::new(&store, &blobs, Path::new("/data"));
         let check = |url: &str| own.check(&DatabaseUrl::parse(url, Path::new("/data")).unwrap());
-        for url in ["postgres://steps@db.example.com:5432/sluice", "postgres://sluice@db.example.com"] {
+        for url in
+            ["postgres://steps@db.example.com:5432/sluice", "postgresql://own@DB.EXAMPLE.com/sluice?sslmode=require"]
+        {
             let said = check(url).unwrap_err();
             assert!(said.contains("[store] url") && !said.contains("hunter2"), "{said}");
         }

@@ -84,7 +84,8 @@ fn trim<'a>(mut text: &'a [u8], set: &[u8], ends: Ends) -> &'a [u8] {
 
 /// The bytes of pairs of digits, between which those characters may be that are in `passed`.
 fn unhex(text: &[u8], passed: &[u8]) -> Answer {
-    let passed: HashSet<&[u8]> = characters(passed).collect();
+    // A NUL is passed by nothing, and doesn't end them either.
+    let passed: HashSet<&[u8]> = passed.split(|byte| *byte == 0).flat_map(characters).collect();
     let mut bytes = Vec::new();
     let mut rest = characters(text);
     while let Some(character) = rest.next() {
