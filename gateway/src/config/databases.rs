@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use url::Url;
 
+use super::own::Own;
 use super::print::{Printer, path_url};
 use super::reader::{Reader, Section};
 use super::{Postgres, Tls, TlsMode};
@@ -27,6 +28,8 @@ pub struct Database {
     pub rows_max: u64,
     /// Of one answer, as the step gets it.
     pub bytes_max: u64,
+    /// Up to which statements let a SQLite file grow; a server has its own quotas.
+    pub file_bytes_max: u64,
 }
 
 /// What a database is, and where.
@@ -77,14 +80,17 @@ const ROWS_MAX: u64 = 10_000;
 /// A guest has 64 MiB by default, and this arrives in it as a copy, and is parsed there.
 const BYTES_MAX: u64 = 4 * 1024 * 1024;
 
+/// Far more than files of SQLite have as a rule, and less than disks have.
+const FILE_BYTES_MAX: u64 = 10 * 1024 * 1024 * 1024;
+
 const FORM: &str = "expected `sqlite:PATH`, `postgres://…` or `mysql://…`";
 const MYSQL_FORM: &str = "expected `mysql://USER:PASSWORD@HOST:PORT/DATABASE`";
 
 /// Of a name: it stands in globs of permissions.
 pub const DATABASE_NAME_BYTES_MAX: usize = 64;
 
-pub(super) fn read(reader: &mut Reader, data_dir: &Path) -> BTreeMap<String, Database> {
-    let read = reader.sections_below("databases", |section| Database::read(section, data_dir));
+pub(super) fn read(reader: &mut Reader, data_dir: &Path, own: &Own<'_>) -> BTreeMap<String, Database> {
+    let read = reader.sections_below("databases", |section| Database::read(section, data_dir, own));
     read.into_iter().filter_map(|(name, database)| Some((name, database?))).collect()
 }
 
@@ -98,10 +104,18 @@ impl Database {
     /// With the bounds that a configuration has that names no others.
     #[must_use]
     pub fn new(url: DatabaseUrl) -> Self {
-        Self { url, pool: POOL, read_only: false, timeout_ms: TIMEOUT_MS, rows_max: ROWS_MAX, bytes_max: BYTES_MAX }
+        Self {
+            url,
+            pool: POOL,
+            read_only: false,
+            timeout_ms: TIMEOUT_MS,
+            rows_max: ROWS_MAX,
+            bytes_max: BYTES_MAX,
+            file_bytes_max: FILE_BYTES_MAX,
+        }
     }
 
-    fn read(section: &mut Section<'_>, data_dir: &Path) -> Option<Self> {
+    fn read(section: &mut Section<'_>, data_dir: &Path, own: &Own<'_>) -> Option<Self> {
         section.check_name(|name| {
             let is_name = (1..=DATABASE_NAME_BYTES_MAX).contains(&name.len())
                 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
@@ -111,16 +125,20 @@ impl Database {
             Err(format!("the name of a database has 1 to {DATABASE_NAME_BYTES_MAX} letters, digits, `-` and `_`"))
         });
         let is_given = section.has("url");
-        let url = section.text("url", None, |url| DatabaseUrl::parse(url, data_dir).map(Some));
+        let url = section.text("url", None, |url| {
+            let url = DatabaseUrl::parse(url, data_dir)?;
+            own.check(&url).map(|()| Some(url))
+        });
         let pool = section.integer("pool", POOL, 1..=1_000);
         let read_only = section.flag("read_only");
         let timeout_ms = section.integer("timeout_ms", TIMEOUT_MS, 1..=3_600_000);
         let rows_max = section.integer("rows_max", ROWS_MAX, 1..=10_000_000);
         let bytes_max = section.integer("bytes_max", BYTES_MAX, 1_024..=1024 * 1024 * 1024);
+        let file_bytes_max = section.integer("file_bytes_max", FILE_BYTES_MAX, 1024 * 1024..=1 << 44);
         if !is_given {
             section.mistake("url", FORM);
         }
-        Some(Self { url: url?, pool, read_only, timeout_ms, rows_max, bytes_max })
+        Some(Self { url: url?, pool, read_only, timeout_ms, rows_max, bytes_max, file_bytes_max })
     }
 
     fn print(&self, name: &str, printer: &mut Printer, data_dir: &Path) {
@@ -135,6 +153,7 @@ impl Database {
         printer.number("timeout_ms", self.timeout_ms);
         printer.number("rows_max", self.rows_max);
         printer.number("bytes_max", self.bytes_max);
+        printer.number("file_bytes_max", self.file_bytes_max);
     }
 }
 

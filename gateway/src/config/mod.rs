@@ -9,6 +9,7 @@ mod databases;
 mod egress;
 mod error;
 mod limits;
+mod own;
 mod postgres;
 mod print;
 mod rate_limits;
@@ -93,15 +94,17 @@ impl Config {
         }
         let (store, retention) =
             reader.section("store", |section| (Store::read(section, &data_dir), Retention::read(section)));
+        let blobs = reader.section("blobs", |section| Blobs::read(section, &data_dir));
+        let databases = databases::read(&mut reader, &data_dir, &own::Own::new(&store, &blobs, &data_dir));
         let config = Self {
             server: reader.section("server", Server::read),
             store,
             retention,
-            blobs: reader.section("blobs", |section| Blobs::read(section, &data_dir)),
+            blobs,
             runtime: reader.section("runtime", Runtime::read),
             limits: reader.section("limits", Limits::read),
             egress: reader.section("egress", Egress::read),
-            databases: databases::read(&mut reader, &data_dir),
+            databases,
             secrets: reader.section("secrets", Secrets::read),
             rate_limits: reader.section("rate_limits", RateLimits::read),
             signatures: reader.section("signatures", Signatures::read),

@@ -1,7 +1,7 @@
 //! The rows of an answer as JSON, written as they come.
 //!
 //! Owns the bounds of an answer, and how a value is written. Does not know databases. Invariant: what is
-//! written is JSON, and never more than a row over its bounds.
+//! written is JSON, and no value is written, nor made ready, that its bounds have no room for.
 
 use std::fmt::Write as _;
 
@@ -18,7 +18,7 @@ pub(super) struct Rows {
     json: Json,
     /// Each `"name":`, with the comma or the brace before it.
     columns: Vec<String>,
-    rows: u64,
+    count: u64,
     bounds: Bounds,
 }
 
@@ -35,12 +35,13 @@ impl Rows {
                 let name: String = name.chars().take(100).collect();
                 return Err(Error::Invalid(format!("two columns are called `{name}`: name them with AS")));
             }
-            let mut prefix = Json(String::from(if prefixes.is_empty() { "{" } else { "," }));
+            let mut prefix = Json(String::from(if prefixes.is_empty() { "{" } else { "," }), Room::default());
             prefix.text(name);
             prefix.0.push(':');
             prefixes.push(prefix.0);
         }
-        Ok(Self { json: Json(String::from("[")), columns: prefixes, rows: 0, bounds })
+        let room = Room { bytes_max: usize::try_from(bounds.bytes_max).unwrap_or(usize::MAX), is_full: false };
+        Ok(Self { json: Json(String::from("["), room), columns: prefixes, count: 0, bounds })
     }
 
     /// Writes a row; `value` writes that of the column it is told, from 0.
@@ -48,17 +49,17 @@ impl Rows {
     /// # Errors
     /// The answer is too large, or what `value` says.
     pub(super) fn row(&mut self, mut value: impl FnMut(usize, &mut Json) -> Result<(), Error>) -> Result<(), Error> {
-        if self.rows == self.bounds.rows_max {
+        if self.count == self.bounds.rows_max {
             return Err(Error::too_many_rows(self.bounds.rows_max));
         }
-        if self.rows > 0 {
+        if self.count > 0 {
             self.json.0.push(',');
         }
-        self.rows += 1;
+        self.count += 1;
         for (index, prefix) in self.columns.iter().enumerate() {
             self.json.0.push_str(prefix);
             value(index, &mut self.json)?;
-            if self.json.0.len() as u64 > self.bounds.bytes_max {
+            if self.json.1.is_full || self.json.0.len() > self.json.1.bytes_max {
                 return Err(Error::too_many_bytes(self.bounds.bytes_max));
             }
         }
@@ -73,11 +74,30 @@ impl Rows {
     }
 }
 
-/// Values as JSON text.
+/// Values as JSON text. What there is no room for is not written whole, and the answer is given up.
 #[derive(Debug, Default)]
-pub(super) struct Json(pub(super) String);
+pub(super) struct Json(pub(super) String, Room);
+
+#[derive(Debug)]
+struct Room {
+    bytes_max: usize,
+    /// Whether something wanted more.
+    is_full: bool,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self { bytes_max: usize::MAX, is_full: false }
+    }
+}
 
 impl Json {
+    /// Whether there is room for so many more bytes.
+    fn has_room(&mut self, bytes: usize) -> bool {
+        self.1.is_full |= bytes > self.1.bytes_max.saturating_sub(self.0.len());
+        !self.1.is_full
+    }
+
     pub(super) fn null(&mut self) {
         self.0.push_str("null");
     }
@@ -122,12 +142,56 @@ impl Json {
     }
 
     pub(super) fn text(&mut self, text: &str) {
-        // A string is always written.
-        self.0.push_str(&serde_json::to_string(text).unwrap_or_default());
+        self.text_lossy(text.as_bytes());
+    }
+
+    /// Text of a database that keeps any bytes as text: what is not UTF-8 is U+FFFD.
+    pub(super) fn text_lossy(&mut self, text: &[u8]) {
+        // No escape is shorter than what it stands for, and U+FFFD isn't either.
+        if !self.has_room(text.len() + 2) {
+            return;
+        }
+        self.0.push('"');
+        for chunk in text.utf8_chunks() {
+            self.escaped(chunk.valid());
+            if !chunk.invalid().is_empty() {
+                self.0.push(char::REPLACEMENT_CHARACTER);
+            }
+            if !self.has_room(1) {
+                return;
+            }
+        }
+        self.0.push('"');
+    }
+
+    /// What is between the quotes, as far as there is room.
+    fn escaped(&mut self, mut text: &str) {
+        while let Some((plain, special, rest)) = split_at_special(text) {
+            self.0.push_str(plain);
+            match special {
+                '"' => self.0.push_str("\\\""),
+                '\\' => self.0.push_str("\\\\"),
+                '\n' => self.0.push_str("\\n"),
+                '\r' => self.0.push_str("\\r"),
+                '\t' => self.0.push_str("\\t"),
+                other => {
+                    // Writing to a string can't fail.
+                    let _ = write!(self.0, "\\u{:04x}", u32::from(other));
+                }
+            }
+            if !self.has_room(rest.len()) {
+                return;
+            }
+            text = rest;
+        }
+        self.0.push_str(text);
     }
 
     /// As base64.
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
+        if !self.has_room(bytes.len().div_ceil(3).saturating_mul(4).saturating_add(2)) {
+            return;
+        }
         self.0.push('"');
         base64::engine::general_purpose::STANDARD.encode_string(bytes, &mut self.0);
         self.0.push('"');
@@ -135,6 +199,9 @@ impl Json {
 
     /// What is JSON already; text that is none becomes a string.
     pub(super) fn json(&mut self, text: &str) {
+        if !self.has_room(text.len()) {
+            return;
+        }
         if serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok() {
             self.0.push_str(text);
         } else {
@@ -143,9 +210,53 @@ impl Json {
     }
 }
 
+/// At the first character that a JSON string has to escape.
+fn split_at_special(text: &str) -> Option<(&str, char, &str)> {
+    let place = text.bytes().position(|byte| matches!(byte, b'"' | b'\\' | ..=0x1f))?;
+    let (plain, rest) = text.split_at(place);
+    let mut rest = rest.chars();
+    let special = rest.next()?;
+    Some((plain, special, rest.as_str()))
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_written_so_that_it_is_read_again(text in "(?s).{0,40}", bytes in prop::collection::vec(0_u8.., 0..40)) {
+            let mut json = Json::default();
+            json.text(&text);
+            prop_assert_eq!(serde_json::from_str::<String>(&json.0).unwrap(), text);
+            let mut json = Json::default();
+            json.text_lossy(&bytes);
+            prop_assert_eq!(serde_json::from_str::<String>(&json.0).unwrap(), String::from_utf8_lossy(&bytes));
+        }
+    }
+
+    #[test]
+    fn a_value_that_there_is_no_room_for_is_not_made_ready() {
+        let bounds = Bounds { rows_max: 1, bytes_max: 1_000 };
+        let writes: [&dyn Fn(&mut Json); 5] = [
+            &|json| json.text(&"\0".repeat(900)),
+            &|json| json.text(&"x".repeat(1_000_000)),
+            &|json| json.text_lossy(&[0xff; 900]),
+            &|json| json.bytes(&[0; 900]),
+            &|json| json.json(&format!("[{}1]", "1,".repeat(100_000))),
+        ];
+        for write in writes {
+            let mut rows = Rows::new(["a"].into_iter(), bounds).unwrap();
+            let row = rows.row(|_, json| {
+                write(json);
+                Ok(())
+            });
+            assert!(matches!(row, Err(Error::TooLarge(_))));
+            assert!(rows.json.0.capacity() < 2_500, "{}", rows.json.0.capacity());
+        }
+    }
 
     const BOUNDS: Bounds = Bounds { rows_max: 2, bytes_max: 60 };
 

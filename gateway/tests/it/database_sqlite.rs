@@ -387,3 +387,151 @@ async fn many_statements_of_sqlite_at_once_are_all_done() {
         task.await.unwrap();
     }
 }
+
+/// Or refused for what it takes.
+fn answered(result: Result<impl std::fmt::Debug, Error>) -> bool {
+    match result {
+        Ok(_) => true,
+        Err(Error::TooLarge(_)) => false,
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+/// What no interrupt ends has to be short by itself, or is refused.
+async fn soon(shop: &Shop, sql: &str, params: Value) -> Result<Value, Error> {
+    let started = Instant::now();
+    let done = shop.query(sql, params).await;
+    assert!(started.elapsed() < Duration::from_secs(8), "{sql}: {:?}", started.elapsed());
+    done
+}
+
+#[tokio::test]
+async fn no_function_of_sqlite_works_for_minutes_where_nothing_interrupts_it() {
+    let shop = Shop::new();
+    for sql in [
+        "select instr(zeroblob(13000000), zeroblob(6500000) || x'01') as a",
+        "select length(replace(zeroblob(4000000), cast(zeroblob(2000000) as text) || 'x', 'y')) as a",
+        "select length(trim(hex(zeroblob(400000)), printf('%.*c', 400000, '1') || '2')) as a",
+        "select length(trim(cast(zeroblob(0) as text) || printf('%.*c', 4000000, 'a'), \
+         cast(hex(zeroblob(1000000)) as text) || 'a')) as a",
+        "select length(unhex(printf('%.*c', 4000000, 'z') || '00', hex(zeroblob(1000000)) || 'z')) as a",
+        "select length(json_patch(o, o)) as a from (select json_group_object(value, 1) as o from \
+         json_each('[' || substr(replace(hex(zeroblob(2000000)), '00', '11,'), 1, 5999999) || ']'))",
+        "with d (k) as (select replace(hex(zeroblob(1000000)), '00', 'a.')) \
+         select path from d, json_tree('{\"' || k || '\":1}', '$.\"' || k || '\"')",
+    ] {
+        let done = soon(&shop, sql, json!([])).await;
+        assert!(matches!(done, Ok(_) | Err(Error::TooLarge(_))), "{sql}: {done:?}");
+    }
+    let patched = shop.query("select json_patch('{\"a\":1}', $1) as a", json!([{"b": 2}])).await;
+    assert_eq!(patched.unwrap(), json!([{"a": "{\"a\":1,\"b\":2}"}]));
+    let keys = shop.query("select key, path from json_tree('{\"a\":[1]}') where atom = 1", json!([])).await;
+    assert_eq!(keys.unwrap(), json!([{"key": 0, "path": "$.a"}]));
+}
+
+#[tokio::test]
+async fn what_doubles_at_each_level_is_refused_while_it_is_prepared_on_sqlite() {
+    let shop = Shop::new();
+    let mut tables = vec!["with t0 as (select 1 as a)".to_owned()];
+    tables.extend((1..26).map(|level| format!("t{level} as (select x.a from t{0} x, t{0} y)", level - 1)));
+    let sql = format!("{} select count(*) as a from t25", tables.join(", "));
+    let refused = soon(&shop, &sql, json!([])).await;
+    assert!(matches!(refused, Err(Error::TooLarge(_))), "{refused:?}");
+    shop.execute("create view v0 as select 1 as a", json!([])).await.unwrap();
+    let mut made = Ok(0);
+    for level in 1..26 {
+        let sql = format!("create view v{level} as select x.a from v{0} x, v{0} y", level - 1);
+        made = shop.execute(&sql, json!([])).await;
+    }
+    let refused = soon(&shop, "select a from v25", json!([])).await;
+    assert!(made.is_err() || refused.is_err(), "{refused:?}");
+    assert_eq!(shop.query("select count(*) as a from v2", json!([])).await.unwrap(), json!([{"a": 1}]));
+}
+
+#[tokio::test]
+async fn a_statement_of_sqlite_as_deep_as_it_may_be_is_answered_or_refused_on_the_stack_there_is() {
+    let shop = Shop::new();
+    let nested = |depth: usize, open: &str, inner: &str| format!("{}{inner}{}", open.repeat(depth), ")".repeat(depth));
+    let mut deepest = 0;
+    for depth in (1..400).step_by(7) {
+        for sql in [
+            nested(depth, "select * from (", "select 1 as a"),
+            format!("select {} as a", nested(depth, "(select ", "1")),
+            format!("select {} as a", nested(depth, "(", "1")),
+            format!("select {} as a", nested(depth, "abs(", "1")),
+            format!("select 1 as a where {}", nested(depth, "exists (select 1 where ", "1")),
+            format!("select 1 as a where 1 in {}", nested(depth, "(select 1 where 1 in ", "(1)")),
+            format!("with {} as a", nested(depth, "a as (with ", "a as (select 1)")),
+        ] {
+            if shop.query(&sql, json!([])).await.is_ok() {
+                deepest = depth;
+            }
+        }
+    }
+    assert!(deepest > 20 && deepest < 390, "{deepest}");
+    // Each of these is made of those before it.
+    let mut tables = vec!["with t0 as (select 1 as a)".to_owned()];
+    tables.extend((1..20_000).map(|level| format!("t{level} as (select a from t{})", level - 1)));
+    let mut answers = [0; 4];
+    for levels in (100..4_000).step_by(300).chain([20_000]) {
+        let sql = format!("{} select a from t{}", tables.get(..levels).unwrap().join(", "), levels - 1);
+        answers[0] += usize::from(answered(soon(&shop, &sql, json!([])).await));
+    }
+    shop.execute("create view v0 as select 1 as a", json!([])).await.unwrap();
+    shop.execute("create table t0 (a integer primary key)", json!([])).await.unwrap();
+    let other = shop.beside();
+    let levels = 3_000;
+    let mut batch = String::from("begin;");
+    for level in 1..levels {
+        let before = level - 1;
+        batch += &format!(
+            "create view v{level} as select a from v{before}; \
+             create table t{level} (a integer primary key references t{before} on delete cascade); \
+             create table r{level} (a); \
+             create trigger g{level} after insert on r{level} begin insert into r{} values (1); end;",
+            level + 1
+        );
+    }
+    other.execute_batch(&(batch + "create table r3000 (a); commit")).unwrap();
+    for depth in (20..levels).step_by(190) {
+        let last = levels - depth;
+        answers[1] += usize::from(answered(soon(&shop, &format!("select a from v{depth}"), json!([])).await));
+        answers[2] += usize::from(answered(shop.execute(&format!("delete from t{last}"), json!([])).await));
+        // Nothing is done where the triggers are deeper than fifty.
+        let inserted = shop.execute(&format!("insert into r{last} values (1)"), json!([])).await;
+        let too_many =
+            matches!(&inserted, Err(Error::Failed { what, .. }) if what.contains("too many levels of trigger"));
+        answers[3] += usize::from(too_many || answered(inserted));
+    }
+    assert!(answers.iter().all(|answers| (1..15).contains(answers)), "some are done, some are too deep: {answers:?}");
+}
+
+#[tokio::test]
+async fn a_sqlite_file_grows_no_further_than_its_operator_says_and_sorts_of_the_usual_size_are_done() {
+    let shop = Shop::with(|database| database.file_bytes_max = 2 * 1024 * 1024);
+    shop.execute("create table stock (i int, note text)", json!([])).await.unwrap();
+    let filling =
+        "insert into stock with recursive n (i) as (select 1 union all select i + 1 from n) select i, 'x' from n";
+    let full = shop.execute(filling, json!([])).await;
+    assert!(matches!(&full, Err(Error::Failed { what, .. }) if what.contains("full")), "{full:?}");
+    assert!(std::fs::metadata(shop.folder.path().join("shop.db")).unwrap().len() <= 2 * 1024 * 1024);
+    shop.execute("insert into stock values (1, 'after')", json!([])).await.unwrap();
+    let sorted = "with recursive n (i) as (select 1 union all select i + 1 from n where i < 300000), \
+                  s as (select i, printf('%0100d', (i * 7919) % 300007) as k from n order by k) \
+                  select count(*) as rows, min(k) as first from s";
+    let rows = shop.query(sorted, json!([])).await.unwrap();
+    assert_eq!(rows[0]["rows"], 300_000);
+    let endless = "with recursive n (i) as (select 1 union all select i + 1 from n) select i from n order by i desc";
+    let refused = shop.query(endless, json!([])).await;
+    assert!(matches!(refused, Err(Error::TooLarge(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn the_bound_of_one_statement_of_sqlite_is_not_the_next_ones() {
+    let shop = Shop::with(|database| database.pool = 1);
+    let default = "x".repeat(100_000);
+    shop.beside().execute_batch(&format!("create table stock (i int, note text default '{default}')")).unwrap();
+    let many: Vec<_> = (0..1_500).map(|number| format!("{number} as n{number}")).collect();
+    shop.query(&format!("select {}", many.join(", ")), json!([])).await.unwrap();
+    assert_eq!(shop.query("select count(*) as rows from stock", json!([])).await.unwrap(), json!([{"rows": 0}]));
+}

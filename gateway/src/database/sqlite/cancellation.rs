@@ -12,7 +12,6 @@ use rusqlite::{Connection, InterruptHandle};
 #[derive(Default)]
 pub(super) struct Cancellation {
     is_asked: AtomicBool,
-    is_too_large: AtomicBool,
     running: Mutex<Option<InterruptHandle>>,
 }
 
@@ -22,15 +21,6 @@ pub(super) struct Guard(Arc<Cancellation>);
 impl Cancellation {
     pub(super) fn is_asked(&self) -> bool {
         self.is_asked.load(Ordering::Acquire)
-    }
-
-    /// Whether it was ended for the memory that it took.
-    pub(super) fn is_too_large(&self) -> bool {
-        self.is_too_large.load(Ordering::Acquire)
-    }
-
-    pub(super) fn end_as_too_large(&self) {
-        self.is_too_large.store(true, Ordering::Release);
     }
 
     /// From here to [`Self::leave`] the connection is interrupted.

@@ -1,8 +1,8 @@
 //! A connection to a file, and what a statement may do on it.
 //!
 //! Owns how a file is opened, SQLite's own limits, and the authorizer. Invariants: nothing but what is listed here
-//! is allowed, whatever the verb of a statement; and what one statement has in memory at once is bounded
-//! by what its text has room for.
+//! is allowed, whatever the verb of a statement; what one statement has in memory is bounded (`memory`), and so is
+//! the time between two looks at whether it is to end.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -17,20 +17,26 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::cancellation::Cancellation;
 use super::values::Failure;
+use super::{functions, memory};
+use crate::config;
 use crate::database::Error;
 use crate::database::sql::SQL_BYTES_MAX;
 
 /// Steps of SQLite's machine between two looks at whether to go on: microseconds, or a few values.
 const STEPS_BETWEEN_LOOKS: i32 = 100;
 
-/// How much more memory SQLite may have in this process than when a statement began, or the statement ends. Some
-/// of its own functions put no bound on what they collect (`json_group_array`). Other statements count
-/// as well, since SQLite doesn't tell them apart; together they stay far below this.
-const MEMORY_BYTES_MAX: i64 = 256 * 1024 * 1024;
+/// What a statement may take: its values, what it collects (`json_group_array` puts no bound on that), and what it
+/// sorts and groups, which has no files. Twice what its values may have.
+const MEMORY_BYTES_MAX: i64 = 128 * 1024 * 1024;
+/// What it may take while it is prepared, where views and common tables double at each use. The longest texts and
+/// the schema of thousands of tables need a third.
+const PREPARING_BYTES_MAX: i64 = 48 * 1024 * 1024;
 
 /// What the values of one statement may have together, as far as can be told from its text: each has this,
-/// divided by how many it could hold. What is sorted or grouped goes to temporary files past the caches.
+/// divided by how many it could hold.
 const VALUES_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// However few there are: one look at a value (`LIKE`) is not interrupted, and no answer of the usual size holds it.
+const VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// However many there are: a row of a wide table has small values.
 const VALUE_BYTES_MIN: usize = 64 * 1024;
 
@@ -38,7 +44,9 @@ const VALUE_BYTES_MIN: usize = 64 * 1024;
 const CACHE_KIB: i32 = -2_048;
 
 /// Beside [`Limit::SQLITE_LIMIT_LENGTH`], which is set for each statement.
-const LIMITS: [(Limit, i32); 8] = [
+const LIMITS: [(Limit, i32); 9] = [
+    // Some twenty queries in one another; each is a few frames of the code generator, which no other limit counts.
+    (Limit::SQLITE_LIMIT_PARSER_DEPTH, 200),
     // The parser and the code generator recurse; the threads have 2 MiB of stack.
     (Limit::SQLITE_LIMIT_EXPR_DEPTH, 200),
     // Each is a frame of theirs too. Rows of `VALUES` are not counted.
@@ -58,6 +66,11 @@ const LIMITS: [(Limit, i32); 8] = [
 /// What would reach out of the database, or what another statement left on the connection.
 const FUNCTIONS_DENIED: [&str; 6] =
     ["load_extension", "fts3_tokenizer", "readfile", "writefile", "edit", "total_changes"];
+/// They compare all names of one object with all of the other, uninterrupted. With values of the least size
+/// that is a fraction of a second.
+const FUNCTIONS_SLOW: [&str; 2] = ["json_patch", "jsonb_patch"];
+/// For these each character of a path may be looked for in all of it.
+const COLUMNS_SLOW: [(&str, &str); 2] = [("json_tree", "key"), ("json_tree", "path")];
 /// Those of the statement before, whoever's it was, unless a trigger asks.
 const FUNCTIONS_OF_TRIGGERS: [&str; 2] = ["changes", "last_insert_rowid"];
 /// Both keep what they have in tables of the same file.
@@ -78,6 +91,7 @@ pub(super) enum Access {
 pub(super) struct File {
     path: PathBuf,
     is_read_only: bool,
+    bytes_max: u64,
 }
 
 /// An open connection.
@@ -91,8 +105,8 @@ pub(super) struct Session {
 }
 
 impl File {
-    pub(super) fn new(path: &Path, is_read_only: bool) -> Self {
-        Self { path: path.to_owned(), is_read_only }
+    pub(super) fn new(path: &Path, config: &config::Database) -> Self {
+        Self { path: path.to_owned(), is_read_only: config.read_only, bytes_max: config.file_bytes_max }
     }
 
     /// Whether the session's file is the one that the path leads to.
@@ -113,6 +127,7 @@ impl File {
         };
         let connection = self.connect(mode).map_err(not_opened)?;
         let mentions = Arc::new(AtomicUsize::new(0));
+        self.bound(&connection).map_err(not_opened)?;
         guard(&connection, access, &mentions).map_err(not_opened)?;
         Ok(Session { connection, identity: self.identity(), mentions })
     }
@@ -121,6 +136,13 @@ impl File {
         let made = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         // Writes the file's first page too.
         made.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))
+    }
+
+    /// Of the connection, not of the file. A file that is larger already grows no more.
+    fn bound(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let page_bytes: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+        let pages = u32::try_from(self.bytes_max / u64::from(page_bytes.max(1))).unwrap_or(u32::MAX - 1).max(1);
+        connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
     }
 
     fn connect(&self, mode: OpenFlags) -> rusqlite::Result<Connection> {
@@ -143,17 +165,12 @@ impl Session {
         work: impl FnOnce(&Self) -> T,
     ) -> Result<T, Error> {
         let watched = Arc::clone(cancellation);
-        let memory_bytes = memory_used() + MEMORY_BYTES_MAX;
-        let is_to_end = move || {
-            if memory_used() > memory_bytes {
-                watched.end_as_too_large();
-            }
-            watched.is_too_large() || watched.is_asked()
-        };
-        let hooked = self.connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(is_to_end));
+        let hooked = self.connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || watched.is_asked()));
         hooked.map_err(|error| Error::from(Failure::from(error)))?;
         cancellation.enter(&self.connection);
+        let budget = memory::Budget::new(MEMORY_BYTES_MAX);
         let done = work(self);
+        drop(budget);
         cancellation.leave();
         Ok(done)
     }
@@ -161,9 +178,13 @@ impl Session {
     /// A statement; `weight` is how many values its text has room for, roughly.
     pub(super) fn prepare(&self, sql: &str, weight: usize) -> Result<rusqlite::Statement<'_>, Failure> {
         self.mentions.store(0, Ordering::Relaxed);
-        let statement = self.connection.prepare(sql)?;
+        // The schema is read with it, whose texts know nothing of the statement before.
+        let bytes = i32::try_from(VALUE_BYTES_MAX).unwrap_or(i32::MAX);
+        self.connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, bytes)?;
+        let statement = memory::within(PREPARING_BYTES_MAX, || self.connection.prepare(sql))?;
         let values = weight.max(self.mentions.load(Ordering::Relaxed)).max(statement.column_count()) + 1;
-        let bytes = i32::try_from((VALUES_BYTES_MAX / values).max(VALUE_BYTES_MIN)).unwrap_or(i32::MAX);
+        let bytes = (VALUES_BYTES_MAX / values).clamp(VALUE_BYTES_MIN, VALUE_BYTES_MAX);
+        let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
         self.connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, bytes)?;
         Ok(statement)
     }
@@ -180,13 +201,6 @@ impl Session {
     }
 }
 
-/// What SQLite has of this process's memory.
-#[expect(unsafe_code, reason = "rusqlite has no safe call for it")]
-fn memory_used() -> i64 {
-    // SAFETY: it takes nothing, reads a counter under SQLite's own lock, and may be called at any time from any thread.
-    unsafe { rusqlite::ffi::sqlite3_memory_used() }
-}
-
 /// Settings first: the authorizer allows none.
 fn guard(connection: &Connection, access: Access, mentions: &Arc<AtomicUsize>) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
@@ -196,21 +210,34 @@ fn guard(connection: &Connection, access: Access, mentions: &Arc<AtomicUsize>) -
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
     connection.pragma_update(None, "cache_size", CACHE_KIB)?;
-    // What doesn't fit into the caches is in files that have no name, not in memory.
-    connection.pragma_update(None, "temp_store", "file")?;
+    // Files would have no bound; what is in memory is the statement's.
+    connection.pragma_update(None, "temp_store", "memory")?;
     connection.pragma_update(None, "query_only", access == Access::Read)?;
     let sql_bytes = i32::try_from(SQL_BYTES_MAX).unwrap_or(i32::MAX);
     connection.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, sql_bytes)?;
+    functions::install(connection)?;
     for (limit, bound) in LIMITS {
         connection.set_limit(limit, bound)?;
     }
     let mentions = Arc::clone(mentions);
     connection.authorizer(Some(move |asked: AuthContext<'_>| {
-        if matches!(asked.action, AuthAction::Read { .. } | AuthAction::Function { .. }) {
-            mentions.fetch_add(1, Ordering::Relaxed);
-        }
+        mentions.fetch_add(values_of(&asked.action), Ordering::Relaxed);
         if is_allowed(&asked, access) { Authorization::Allow } else { Authorization::Deny }
     }))
+}
+
+/// How many values this stands for; what is slow, for so many that each is of the least size.
+fn values_of(action: &AuthAction<'_>) -> usize {
+    let is_slow = match action {
+        AuthAction::Read { table_name, column_name } => COLUMNS_SLOW
+            .iter()
+            .any(|(table, column)| table_name.eq_ignore_ascii_case(table) && column_name.eq_ignore_ascii_case(column)),
+        AuthAction::Function { function_name } => {
+            FUNCTIONS_SLOW.iter().any(|name| function_name.eq_ignore_ascii_case(name))
+        }
+        _ => return 0,
+    };
+    if is_slow { VALUES_BYTES_MAX / VALUE_BYTES_MIN } else { 1 }
 }
 
 /// Whether a statement may do this; what is not named it may not.

@@ -6,6 +6,8 @@
 
 mod cancellation;
 mod connection;
+mod functions;
+mod memory;
 mod values;
 
 use std::path::Path;
@@ -57,13 +59,15 @@ struct Work {
 
 impl Pool {
     /// Touches nothing yet.
-    #[expect(clippy::unnecessary_wraps, reason = "the other databases have certificates to read")]
     pub(super) fn open(
         path: &Path,
         config: &config::Database,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        if !memory::is_counted() {
+            return Err("SQLite was set up before its memory could be bounded".into());
+        }
         Ok(Self(Arc::new(Connections {
-            file: File::new(path, config.read_only),
+            file: File::new(path, config),
             slots: Arc::new(Semaphore::new(usize::try_from(config.pool).unwrap_or(Semaphore::MAX_PERMITS))),
             writer: Arc::new(Semaphore::new(1)),
             readers_idle: Mutex::default(),
@@ -147,9 +151,6 @@ impl Connections {
         if session.is_clean() {
             idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
         }
-        if done.is_err() && cancellation.is_too_large() {
-            return Err(Error::TooLarge("the statement takes too much memory".to_owned()));
-        }
         done
     }
 }
@@ -173,7 +174,8 @@ impl Work {
         let mut answer = json::Rows::new(statement.column_names().into_iter(), self.bounds)?;
         let mut rows = statement.raw_query();
         while let Some(row) = rows.next()? {
-            answer.row(|column, json| values::write(row.get_ref(column), json))?;
+            // To tell a value SQLite may write it out, which its own limit bounds.
+            answer.row(|column, json| values::write(memory::unchecked(|| row.get_ref(column)), json))?;
         }
         Ok(answer.finish())
     }

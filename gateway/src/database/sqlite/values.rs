@@ -51,6 +51,9 @@ impl From<rusqlite::Error> for Failure {
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked,
             Some(ErrorCode::OperationInterrupted) => Self::Final(Error::TimedOut),
+            Some(ErrorCode::OutOfMemory) => Self::Final(Error::TooLarge(
+                "the statement takes too much memory, or is made of too many levels".to_owned(),
+            )),
             Some(ErrorCode::TooBig) => Self::Final(Error::TooLarge("a value of the statement is too long".to_owned())),
             Some(ErrorCode::AuthorizationForStatementDenied) => {
                 invalid(format!("the statement does what none may do here: {said}"))
@@ -161,7 +164,7 @@ pub(super) fn write(value: rusqlite::Result<ValueRef<'_>>, json: &mut Json) -> R
         ValueRef::Integer(integer) => json.integer(integer.into()),
         ValueRef::Real(real) => json.float(real),
         // SQLite keeps any bytes as text.
-        ValueRef::Text(text) => json.text(&String::from_utf8_lossy(text)),
+        ValueRef::Text(text) => json.text_lossy(text),
         ValueRef::Blob(bytes) => json.bytes(bytes),
     }
     Ok(())
