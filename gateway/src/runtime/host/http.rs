@@ -112,15 +112,15 @@ impl State {
                     "{denial} (its address is not public, and the operator has not opened it)"
                 ))
             }
-            egress::Error::TimedOut => HostError::TimedOut(error.to_string()),
+            egress::Error::TimedOut(_) => HostError::TimedOut(error.to_string()),
             egress::Error::TooLarge(_) | egress::Error::RequestTooLarge(_) => {
                 HostError::LimitExceeded(error.to_string())
             }
             egress::Error::Length => invalid(error),
-            egress::Error::Failed { what, ref source } => {
+            egress::Error::Failed { at, ref source } => {
                 let (module, execution_id) = (&self.call.module.name, self.call.execution_id);
-                tracing::debug!(%module, %execution_id, resource, cause = %source, "{what}");
-                HostError::Failed(what.to_owned())
+                tracing::debug!(%module, %execution_id, resource, cause = %source, "{at}");
+                HostError::Failed(at.to_string())
             }
         }
     }

@@ -37,6 +37,7 @@ pub(in crate::runtime) struct Outgoing {
     outside: Arc<Outside>,
     clock: Clock,
     deadline: Instant,
+    allowance: egress::Allowance,
     /// Requests that may be made until the store's count is asked again, and those that were.
     calls_left: u32,
     calls_made: u32,
@@ -54,6 +55,7 @@ impl Outgoing {
             outside: Arc::clone(outside),
             clock: clock.clone(),
             deadline,
+            allowance: egress::Allowance::default(),
             calls_left: 0,
             calls_made: 0,
             denials: Denials::default(),
@@ -127,9 +129,10 @@ impl WasiHttpHooks for Outgoing {
             Err(error) => return Box::new(async { Err(error) }),
         };
         let outside = Arc::clone(&self.outside);
+        let allowance = self.allowance.clone();
         let times = times(options.unwrap_or_default(), self.deadline);
         Box::new(async move {
-            let response = outside.egress.stream(request, times).await.map_err(told)?;
+            let response = outside.egress.stream(request, times, &allowance).await.map_err(told)?;
             let response = response.map(|body| body.map_err(told).boxed_unsync());
             Ok((response, Box::new(async { Ok(()) }) as Sending))
         })
@@ -149,6 +152,7 @@ impl WasiHttpHooks for Outgoing {
 fn times(options: RequestOptions, deadline: Instant) -> egress::Times {
     let until = egress::Times::until(deadline);
     egress::Times {
+        connect: options.connect_timeout.unwrap_or(until.connect),
         first_byte: options.first_byte_timeout.unwrap_or(until.first_byte),
         between_bytes: options.between_bytes_timeout.unwrap_or(until.between_bytes),
         ..until
@@ -158,13 +162,15 @@ fn times(options: RequestOptions, deadline: Instant) -> egress::Times {
 fn told(error: egress::Error) -> Error {
     match error {
         egress::Error::Closed => Error::DestinationIpProhibited,
-        egress::Error::TimedOut => Error::ConnectionTimeout,
+        egress::Error::TimedOut(egress::Wait::Connection) => Error::ConnectionTimeout,
+        egress::Error::TimedOut(egress::Wait::Head) => Error::HttpResponseTimeout,
+        egress::Error::TimedOut(egress::Wait::Body) => Error::ConnectionReadTimeout,
         egress::Error::TooLarge(bytes) => Error::HttpResponseBodySize(Some(bytes)),
         egress::Error::RequestTooLarge(bytes) => Error::HttpRequestBodySize(Some(bytes)),
         egress::Error::Length => Error::HttpRequestBodySize(None),
-        egress::Error::Failed { what, source } => {
-            tracing::debug!(cause = %source, "{what}");
-            Error::InternalError(Some(what.to_owned()))
+        egress::Error::Failed { at, source } => {
+            tracing::debug!(cause = %source, "{at}");
+            Error::InternalError(Some(at.to_string()))
         }
     }
 }
