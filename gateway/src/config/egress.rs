@@ -1,6 +1,6 @@
 //! `[egress]`: how steps reach other servers.
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::print::Printer;
 use super::reader::Section;
@@ -43,7 +43,7 @@ impl Egress {
                 // A lone address is a network of one.
                 let network =
                     text.parse().or_else(|error| text.parse::<std::net::IpAddr>().map(Into::into).map_err(|_| error));
-                network.map_err(|_| "expected networks such as \"10.1.0.0/16\"")
+                network.map(canonical).map_err(|_| "expected networks such as \"10.1.0.0/16\"")
             }),
             request_bytes: section.integer("request_bytes", default.request_bytes, 1..=1024 * 1024 * 1024),
             response_bytes: section.integer("response_bytes", default.response_bytes, 1..=1024 * 1024 * 1024),
@@ -59,5 +59,31 @@ impl Egress {
         printer.number("response_bytes", self.response_bytes);
         printer.number("connections_per_host", self.connections_per_host);
         printer.number("timeout_ms", self.timeout_ms);
+    }
+}
+
+/// IPv4 addresses that are written as IPv6 ones are those: that is how an address is looked for in these networks.
+fn canonical(network: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = network else { return network };
+    let inside = mapped.addr().to_ipv4_mapped().zip(mapped.prefix_len().checked_sub(96));
+    inside.and_then(|(address, length)| Ipv4Net::new(address, length).ok()).map_or(network, Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_of_mapped_addresses_is_the_one_that_they_stand_for() {
+        for (text, meant) in [
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:10.1.2.3/128", "10.1.2.3/32"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::/0", "::/0"),
+            ("fd00::/8", "fd00::/8"),
+            ("10.0.0.0/8", "10.0.0.0/8"),
+        ] {
+            assert_eq!(canonical(text.parse().unwrap()).to_string(), meant, "{text}");
+        }
     }
 }

@@ -59,11 +59,14 @@ impl Rows {
         for (index, prefix) in self.columns.iter().enumerate() {
             self.json.0.push_str(prefix);
             value(index, &mut self.json)?;
-            if self.json.1.is_full || self.json.0.len() > self.json.1.bytes_max {
+            if self.json.is_over() {
                 return Err(Error::too_many_bytes(self.bounds.bytes_max));
             }
         }
         self.json.0.push_str(if self.columns.is_empty() { "{}" } else { "}" });
+        if self.json.is_over() {
+            return Err(Error::too_many_bytes(self.bounds.bytes_max));
+        }
         Ok(())
     }
 
@@ -96,6 +99,11 @@ impl Json {
     fn has_room(&mut self, bytes: usize) -> bool {
         self.1.is_full |= bytes > self.1.bytes_max.saturating_sub(self.0.len());
         !self.1.is_full
+    }
+
+    /// Whether the answer is given up already: what is in many parts looks at it before each.
+    pub(super) fn is_over(&self) -> bool {
+        self.1.is_full || self.0.len() > self.1.bytes_max
     }
 
     pub(super) fn null(&mut self) {

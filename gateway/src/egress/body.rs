@@ -12,9 +12,10 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 
-use super::error::{BadBody, Cause, Error};
+use super::error::{BadBody, Cause, Error, Wait};
 use super::hosts::Turn;
 
 /// The body of a request that is made while it is sent.
@@ -93,10 +94,17 @@ impl Body for Outgoing {
     }
 }
 
+/// What an exchange has of what others wait for, until the end of its answer.
+pub(super) struct Share {
+    pub(super) _turn: Turn,
+    /// Of the execution's, where that counts.
+    pub(super) _allowed: Option<OwnedSemaphorePermit>,
+}
+
 /// The body of an answer. Dropped before its end, it ends the exchange. After an error there is nothing more.
 pub struct ResponseBody {
     /// Until the end.
-    incoming: Option<(Incoming, Turn)>,
+    incoming: Option<(Incoming, Share)>,
     received: u64,
     most: u64,
     deadline: Instant,
@@ -106,9 +114,13 @@ pub struct ResponseBody {
 }
 
 impl ResponseBody {
-    pub(super) fn new(incoming: Incoming, turn: Turn, most: u64, deadline: Instant, between_bytes: Duration) -> Self {
+    pub(super) fn new(incoming: Incoming, share: Share, most: u64, deadline: Instant, between_bytes: Duration) -> Self {
         let timer = Box::pin(tokio::time::sleep_until(next(deadline, between_bytes)));
-        Self { incoming: Some((incoming, turn)), received: 0, most, deadline, between_bytes, timer }
+        Self { incoming: Some((incoming, share)), received: 0, most, deadline, between_bytes, timer }
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
@@ -122,12 +134,12 @@ impl ResponseBody {
             Poll::Ready(None) => return Poll::Ready(None),
             Poll::Pending => {
                 ready!(self.timer.as_mut().poll(context));
-                return Poll::Ready(Some(Err(Error::TimedOut)));
+                return Poll::Ready(Some(Err(Error::TimedOut(Wait::Body))));
             }
         };
         // A server that always has another byte is not waited for longer, either.
         if self.deadline <= Instant::now() {
-            return Poll::Ready(Some(Err(Error::TimedOut)));
+            return Poll::Ready(Some(Err(Error::TimedOut(Wait::Body))));
         }
         let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
         if bytes > self.most - self.received {

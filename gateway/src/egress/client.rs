@@ -4,6 +4,7 @@
 //! sends has. Invariants: nothing closed is connected to, whether the URL has a name or an address;
 //! no exchange takes longer or brings more than it may; and one that is dropped ends at once.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,15 +15,18 @@ use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use rustls_platform_verifier::BuilderVerifierExt as _;
-use tokio::time::Instant;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout_at};
 
-use super::body::{Outgoing, RequestBody, ResponseBody, Streamed};
+use super::allowance::{Allowance, Room, keep};
+use super::body::{Outgoing, RequestBody, ResponseBody, Share, Streamed};
 use super::connector::{Connector, Limits};
-use super::error::{Cause, Error};
-use super::hosts::{Hosts, Turn};
+use super::error::{Cause, Error, Failure, Wait};
+use super::hosts::Hosts;
 use super::resolver::Resolver;
 use super::{Filter, Target, headers};
 use crate::config;
@@ -37,6 +41,13 @@ const IDLE_MAX: Duration = Duration::from_secs(30);
 
 /// How long a server may take until it can be asked, of the time of the exchange.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a server may send ahead of an answer over HTTP/2 that nobody reads.
+const WINDOW_BYTES: u32 = 256 * 1024;
+
+/// Of an answer that is held whole. Below it is as much as the buffers of its connection, and all answers that
+/// are under way have no more together than the executions that wait for them have memory.
+const FREE_BYTES: u64 = 64 * 1024;
 
 /// An HTTP/2 connection that many share and that has gone quiet is asked whether it still is one; without it,
 /// each exchange on a dead one would wait for its own end.
@@ -65,6 +76,8 @@ pub struct Response {
     pub headers: HeaderMap,
     /// As it came: nothing is decompressed.
     pub body: Bytes,
+    /// Its part of the memory for answers, until this is dropped.
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 /// How long an exchange may take; never longer than `[egress] timeout_ms` in all.
@@ -72,6 +85,8 @@ pub struct Response {
 pub struct Times {
     /// The end of all of it.
     pub deadline: Instant,
+    /// From the turn at the host until it can be asked.
+    pub connect: Duration,
     /// Until the head of the answer is there, with all that is before it.
     pub first_byte: Duration,
     /// From some bytes of its body to the next.
@@ -82,7 +97,7 @@ impl Times {
     /// Nothing but an end.
     #[must_use]
     pub fn until(deadline: Instant) -> Self {
-        Self { deadline, first_byte: Duration::MAX, between_bytes: Duration::MAX }
+        Self { deadline, connect: Duration::MAX, first_byte: Duration::MAX, between_bytes: Duration::MAX }
     }
 }
 
@@ -102,6 +117,7 @@ pub struct Egress {
     client: Client<Connector, Outgoing>,
     filter: Arc<Filter>,
     hosts: Hosts,
+    room: Room,
     config: config::Egress,
 }
 
@@ -126,11 +142,14 @@ impl Egress {
             .http1_max_buf_size(HEAD_BYTES_MAX as usize)
             .http1_max_headers(HEADERS_MAX)
             .http2_max_header_list_size(HEAD_BYTES_MAX)
-            .http2_adaptive_window(true)
+            // An answer that nobody reads must not stop the others on its connection.
+            .http2_initial_stream_window_size(WINDOW_BYTES)
+            .http2_initial_connection_window_size(connection_window(config.connections_per_host))
             .http2_keep_alive_interval(PING_AFTER)
             .http2_keep_alive_timeout(PONG_TIMEOUT)
             .build(connector);
-        Self { client, filter, hosts: Hosts::new(config.connections_per_host), config: config.clone() }
+        let (hosts, room) = (Hosts::new(config.connections_per_host), Room::for_answers_of(config.response_bytes));
+        Self { client, filter, hosts, room, config: config.clone() }
     }
 
     /// What a request's body may have: the configuration's `[egress] request_bytes`.
@@ -156,11 +175,12 @@ impl Egress {
             return Err(Error::Length);
         }
         let whole = Request { method, target, headers, body: Outgoing::Whole(Full::new(body)) };
-        let (head, body) = self.exchange(whole, Times::until(deadline)).await?.into_parts();
-        Ok(Response { status: head.status, headers: head.headers, body: collected(body).await? })
+        let (head, body) = self.exchange(whole, Times::until(deadline), None).await?.into_parts();
+        let (body, room) = self.collected(body).await?;
+        Ok(Response { status: head.status, headers: head.headers, body, _room: room })
     }
 
-    /// The same with bodies that pass while they are made. The answer's body has the same bounds and ends the
+    /// The same with bodies that pass while they are made, as many at once as the execution's `allowance` has. The answer's body has the same bounds and ends the
     /// exchange when it is dropped. Trailers of the request are not sent.
     ///
     /// # Errors
@@ -170,6 +190,7 @@ impl Egress {
         &self,
         request: Request<RequestBody>,
         times: Times,
+        allowance: &Allowance,
     ) -> Result<http::Response<ResponseBody>, Error> {
         let most = self.config.request_bytes;
         let Request { method, target, headers, body } = request;
@@ -178,11 +199,16 @@ impl Egress {
             return Err(Error::RequestTooLarge(most));
         }
         let body = Outgoing::Streamed(Streamed::new(body, most, length));
-        self.exchange(Request { method, target, headers, body }, times).await
+        self.exchange(Request { method, target, headers, body }, times, Some(allowance)).await
     }
 
     /// What `send` and `stream` share: until the head is there.
-    async fn exchange(&self, request: Request<Outgoing>, times: Times) -> Result<http::Response<ResponseBody>, Error> {
+    async fn exchange(
+        &self,
+        request: Request<Outgoing>,
+        times: Times,
+        allowance: Option<&Allowance>,
+    ) -> Result<http::Response<ResponseBody>, Error> {
         // The connector takes an address in a URL as it is, without asking a resolver.
         if request.target.address().is_some_and(|address| !self.filter.allows(address)) {
             return Err(Error::Closed);
@@ -190,52 +216,100 @@ impl Egress {
         let now = Instant::now();
         let deadline = times.deadline.min(now + Duration::from_millis(self.config.timeout_ms));
         let first_byte = now.checked_add(times.first_byte).map_or(deadline, |first| first.min(deadline));
-        let asked = tokio::time::timeout_at(first_byte, self.ask(request)).await;
-        let (answer, turn) = asked.unwrap_or(Err(Error::TimedOut))?;
+        let share = timeout_at(first_byte, self.share(&request.target, allowance)).await;
+        let share = share.map_err(|_| Error::TimedOut(Wait::Connection))?;
+        let connected = Instant::now().checked_add(times.connect).map_or(first_byte, |by| by.min(first_byte));
+        let answer = self.ask(request, connected, first_byte).await?;
         let most = self.config.response_bytes;
-        Ok(answer.map(|body| ResponseBody::new(body, turn, most, deadline, times.between_bytes)))
+        Ok(answer.map(|body| ResponseBody::new(body, share, most, deadline, times.between_bytes)))
     }
 
-    async fn ask(&self, request: Request<Outgoing>) -> Result<(http::Response<Incoming>, Turn), Error> {
+    /// The execution's part first: one that has its own all taken holds no turn that others wait for.
+    async fn share(&self, target: &Target, allowance: Option<&Allowance>) -> Share {
+        let allowed = match allowance {
+            Some(allowance) => allowance.take().await,
+            None => None,
+        };
+        Share { _turn: self.hosts.turn(target).await, _allowed: allowed }
+    }
+
+    async fn ask(
+        &self,
+        request: Request<Outgoing>,
+        connected: Instant,
+        first_byte: Instant,
+    ) -> Result<http::Response<Incoming>, Error> {
         let Request { method, target, headers, body } = request;
-        let turn = self.hosts.turn(&target).await;
         let mut outgoing = http::Request::new(body);
         *outgoing.method_mut() = method;
-        *outgoing.uri_mut() = target
-            .url()
-            .as_str()
-            .parse()
-            .map_err(|error: http::uri::InvalidUri| Error::failed("the URL can't be sent", error))?;
+        *outgoing.uri_mut() =
+            target.url().as_str().parse().map_err(|error: http::uri::InvalidUri| Error::failed(Failure::Url, error))?;
         *outgoing.version_mut() = Version::HTTP_11;
         *outgoing.headers_mut() = headers;
-        let mut answer = self.client.request(outgoing).await.map_err(Error::of_client)?;
+        let mut connection = capture_connection(&mut outgoing);
+        let connecting = async { connection.wait_for_connection_metadata().await.is_some() };
+        let mut answering = pin!(self.client.request(outgoing));
+        let answer = tokio::select! {
+            biased;
+            // One that isn't connected to is told of here only.
+            answer = &mut answering => answer,
+            in_time = timeout_at(connected, connecting) => {
+                in_time.map_err(|_| Error::TimedOut(Wait::Connection))?;
+                timeout_at(first_byte, answering).await.map_err(|_| Error::TimedOut(Wait::Head))?
+            }
+        };
+        let mut answer = answer.map_err(Error::of_client)?;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Error::failed("the answer is not HTTP", "another protocol, that nobody asked for"));
+            return Err(Error::failed(Failure::NotHttp, "another protocol, that nobody asked for"));
         }
         // The chunks counted, RFC 9112, section 6.3; who reads on must not take the other.
         if answer.headers().contains_key(TRANSFER_ENCODING) {
             answer.headers_mut().remove(CONTENT_LENGTH);
         }
-        Ok((answer, turn))
+        Ok(answer)
+    }
+
+    /// The body as one piece, and its part of the memory for answers; of one that came as one, nothing is copied.
+    async fn collected(&self, mut body: ResponseBody) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Error> {
+        let mut first = Bytes::new();
+        let mut all = BytesMut::new();
+        let mut room = self.room_for(&body, body.size_hint().lower()).await?;
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame?.into_data() else { continue };
+            if first.is_empty() && all.is_empty() {
+                first = data;
+                continue;
+            }
+            if room.is_none() && (first.len() + all.len() + data.len()) as u64 > FREE_BYTES {
+                // All that may still come, so that it is waited for once.
+                room = self.room_for(&body, self.config.response_bytes).await?;
+            }
+            if all.is_empty() {
+                all.extend_from_slice(&std::mem::take(&mut first));
+            }
+            all.extend_from_slice(&data);
+        }
+        let whole = if all.is_empty() { first } else { all.freeze() };
+        if let Some(room) = &mut room {
+            keep(room, whole.len());
+        }
+        Ok((whole, room))
+    }
+
+    /// Room for an answer of so many bytes, where they count; more than it may have are never waited for.
+    async fn room_for(&self, body: &ResponseBody, bytes: u64) -> Result<Option<OwnedSemaphorePermit>, Error> {
+        if bytes <= FREE_BYTES || bytes > self.config.response_bytes {
+            return Ok(None);
+        }
+        timeout_at(body.deadline(), self.room.take(bytes)).await.map_err(|_| Error::TimedOut(Wait::Body))
     }
 }
 
-/// The body as one piece; of one that came as one, nothing is copied.
-async fn collected(mut body: ResponseBody) -> Result<Bytes, Error> {
-    let mut first = Bytes::new();
-    let mut all = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
-        if first.is_empty() && all.is_empty() {
-            first = data;
-            continue;
-        }
-        if all.is_empty() {
-            all.extend_from_slice(&std::mem::take(&mut first));
-        }
-        all.extend_from_slice(&data);
-    }
-    Ok(if all.is_empty() { first } else { all.freeze() })
+/// Of one connection: all exchanges that it may have at once can leave all of their windows unread.
+fn connection_window(exchanges: usize) -> u32 {
+    // RFC 9113, section 6.9.1.
+    const MOST: u32 = (1 << 31) - 1;
+    u32::try_from(exchanges).unwrap_or(MOST).saturating_mul(WINDOW_BYTES).min(MOST)
 }
 
 fn tls_versions() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, rustls::Error> {

@@ -38,9 +38,10 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// As many as there are files for, with as many left for who asks this gateway.
+    /// As many as there are files for, with as many left for who asks this gateway, and a second socket for
+    /// each while the host's addresses of both kinds are tried.
     pub(super) fn of_this_machine(timeout: Duration) -> Self {
-        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / 2;
+        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / 4;
         Self { timeout, connections: usize::try_from(files).unwrap_or(usize::MAX).clamp(2, CONNECTIONS_MAX) }
     }
 }

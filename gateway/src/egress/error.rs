@@ -15,7 +15,7 @@ pub enum Error {
     Closed,
     /// The time is over.
     #[error("there was no whole answer in time")]
-    TimedOut,
+    TimedOut(Wait),
     /// The answer is larger than it may be.
     #[error("the answer has more than {0} bytes")]
     TooLarge(u64),
@@ -26,14 +26,60 @@ pub enum Error {
     #[error("the header `content-length` is not the length of the body")]
     Length,
     /// The other side, or the way to it.
-    #[error("{what}")]
+    #[error("{at}")]
     Failed {
         /// In which part.
-        what: &'static str,
+        at: Failure,
         /// For the operator.
         #[source]
         source: Cause,
     },
+}
+
+/// What was waited for when the time was over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// A turn at the host, or a connection to it.
+    Connection,
+    /// The head of the answer.
+    Head,
+    /// More of its body, or room for it.
+    Body,
+}
+
+/// In which part an exchange failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The URL is none for the client.
+    #[error("the URL can't be sent")]
+    Url,
+    /// Nobody knows the name.
+    #[error("there is no such host")]
+    NoSuchHost,
+    /// The name servers don't answer.
+    #[error("the host's name can't be looked up")]
+    Names,
+    /// Nobody listens there, or nothing leads there.
+    #[error("the host can't be connected to")]
+    Connect,
+    /// The look-up, TCP and TLS took longer than any connection may.
+    #[error("the host was not connected to in time")]
+    ConnectTime,
+    /// The certificate, or the handshake.
+    #[error("TLS with the host failed")]
+    Tls,
+    /// Before there was an answer.
+    #[error("the host closed the connection")]
+    Closed,
+    /// More headers than are taken.
+    #[error("the head of the answer is too large")]
+    HeadTooLarge,
+    /// What came back is malformed, or another protocol.
+    #[error("the answer is not HTTP")]
+    NotHttp,
+    /// In its body.
+    #[error("the answer broke off")]
+    Answer,
 }
 
 /// Where a connection was given up.
@@ -51,8 +97,8 @@ pub(super) enum BadBody {
 }
 
 impl Error {
-    pub(super) fn failed(what: &'static str, source: impl Into<Cause>) -> Self {
-        Self::Failed { what, source: source.into() }
+    pub(super) fn failed(at: Failure, source: impl Into<Cause>) -> Self {
+        Self::Failed { at, source: source.into() }
     }
 
     /// What a failure before the head of the answer means.
@@ -61,7 +107,7 @@ impl Error {
         while let Some(this) = cause {
             match meaning(this) {
                 Some(Meaning::Is(known)) => return known,
-                Some(Meaning::Failed(what)) => return Self::failed(what, error),
+                Some(Meaning::Failed(at)) => return Self::failed(at, error),
                 None => {}
             }
             cause = match this.downcast_ref::<std::io::Error>() {
@@ -70,19 +116,19 @@ impl Error {
                 _ => this.source(),
             };
         }
-        let what = if error.is_connect() { "the host can't be connected to" } else { "the host closed the connection" };
-        Self::failed(what, error)
+        let at = if error.is_connect() { Failure::Connect } else { Failure::Closed };
+        Self::failed(at, error)
     }
 
     /// What a failure after it means.
     pub(super) fn of_body(error: hyper::Error) -> Self {
-        Self::failed("the answer broke off", error)
+        Self::failed(Failure::Answer, error)
     }
 }
 
 enum Meaning {
     Is(Error),
-    Failed(&'static str),
+    Failed(Failure),
 }
 
 /// What one of the causes of a failure says on its own.
@@ -90,8 +136,8 @@ fn meaning(cause: &(dyn std::error::Error + 'static)) -> Option<Meaning> {
     if let Some(names) = cause.downcast_ref::<resolver::Error>() {
         return Some(match names {
             resolver::Error::Closed => Meaning::Is(Error::Closed),
-            resolver::Error::Unknown => Meaning::Failed("there is no such host"),
-            resolver::Error::Failed(_) => Meaning::Failed("the host's name can't be looked up"),
+            resolver::Error::Unknown => Meaning::Failed(Failure::NoSuchHost),
+            resolver::Error::Failed(_) => Meaning::Failed(Failure::Names),
         });
     }
     if let Some(body) = cause.downcast_ref::<BadBody>() {
@@ -101,16 +147,16 @@ fn meaning(cause: &(dyn std::error::Error + 'static)) -> Option<Meaning> {
         }));
     }
     if cause.is::<ConnectTimeout>() {
-        return Some(Meaning::Failed("the host was not connected to in time"));
+        return Some(Meaning::Failed(Failure::ConnectTime));
     }
     if cause.is::<rustls::Error>() {
-        return Some(Meaning::Failed("TLS with the host failed"));
+        return Some(Meaning::Failed(Failure::Tls));
     }
     let http = cause.downcast_ref::<hyper::Error>()?;
     if http.is_parse_too_large() {
-        Some(Meaning::Failed("the head of the answer is too large"))
+        Some(Meaning::Failed(Failure::HeadTooLarge))
     } else if http.is_parse() {
-        Some(Meaning::Failed("the answer is not HTTP"))
+        Some(Meaning::Failed(Failure::NotHttp))
     } else {
         None
     }

@@ -29,6 +29,9 @@ const AGENT: &str = concat!("sluice/", env!("CARGO_PKG_VERSION"));
 const OF_THE_CONNECTION: &[&str] =
     &["connection", "expect", "http2-settings", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"];
 
+/// Headers by which frameworks take another method than the request's.
+const OVERRIDING: &[&str] = &["x-http-method", "x-http-method-override", "x-method-override"];
+
 /// Why a method or headers are not sent. The words never repeat a value: a secret may be in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -111,6 +114,21 @@ pub fn method(text: &str) -> Result<Method, Error> {
     Ok(method)
 }
 
+/// Whether a secret may be in the value of this header. Not where the gateway compares the value with something: a step
+/// would learn from a refusal what the secret is.
+#[must_use]
+pub fn may_hold_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name != HOST.as_str() && name != CONTENT_LENGTH.as_str() && !is_of_the_connection(&name)
+}
+
+/// Whether some servers would take another method than the request's: a GET with such a header may write.
+#[must_use]
+pub fn overrides_method(headers: &HeaderMap) -> bool {
+    // CGI and its kind read both signs as one.
+    headers.keys().any(|name| OVERRIDING.contains(&name.as_str().replace('_', "-").as_str()))
+}
+
 /// What `content-length` says.
 pub(super) fn length(value: &HeaderValue) -> Option<u64> {
     let text = value.to_str().ok()?;
@@ -123,11 +141,16 @@ fn checked(place: usize, name: &str, value: &[u8]) -> Result<(HeaderName, Header
         return Err(Error::Name { number });
     }
     let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Error::Name { number })?;
-    if OF_THE_CONNECTION.contains(&name.as_str()) || name.as_str().starts_with("proxy-") {
+    if is_of_the_connection(name.as_str()) {
         return Err(Error::OfTheConnection(name));
     }
     let value = HeaderValue::from_bytes(value).map_err(|_| Error::Value(name.clone()))?;
     Ok((name, value))
+}
+
+/// By its name in small letters.
+fn is_of_the_connection(name: &str) -> bool {
+    OF_THE_CONNECTION.contains(&name) || name.starts_with("proxy-")
 }
 
 /// A host may be written with its scheme's own port, and in capitals.
@@ -193,6 +216,26 @@ mod tests {
             let list: Vec<_> = lengths.iter().map(|value| ("content-length", *value)).collect();
             assert_eq!(sent(&list), Err(Error::Length), "{lengths:?}");
         }
+    }
+
+    #[test]
+    fn a_secret_is_in_no_header_that_the_gateway_compares() {
+        for name in ["Content-Length", "HOST", "host", "connection", "Transfer-Encoding", "proxy-authorization"] {
+            assert!(!may_hold_secret(name), "{name}");
+        }
+        for name in ["authorization", "X-Api-Key", "cookie", "content-type"] {
+            assert!(may_hold_secret(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_changes_the_method_is_known_in_each_spelling() {
+        for name in ["x-http-method-override", "x-http-method", "x-method-override", "x_http_method-override"] {
+            let headers = [(HeaderName::from_static(name), HeaderValue::from_static("DELETE"))].into_iter().collect();
+            assert!(overrides_method(&headers), "{name}");
+        }
+        let headers = [(HeaderName::from_static("x-method"), HeaderValue::from_static("DELETE"))].into_iter().collect();
+        assert!(!overrides_method(&headers));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! does not allow.
 
 mod address;
+mod allowance;
 mod body;
 mod client;
 mod connector;
@@ -16,9 +17,10 @@ pub mod secrets;
 mod target;
 
 pub use address::Filter;
+pub use allowance::Allowance;
 pub use body::{RequestBody, ResponseBody};
 pub use client::{Egress, OpenError, Request, Response, Times};
-pub use error::Error;
+pub use error::{Error, Failure, Wait};
 pub use headers::method;
 pub use target::{Error as BadTarget, Target};
 
@@ -48,6 +50,16 @@ mod tests {
             "https://**.example.com/**",
             &["https://a.eu.example.com/x"],
             &["https://example.com/", "https://evil.org/x.example.com/"],
+        ),
+        (
+            "https://api.example.com/users/*/orders",
+            &["https://api.example.com/users/7/orders"],
+            &["https://api.example.com/users/7%2F8/orders", "https://api.example.com/users//orders"],
+        ),
+        (
+            "https://api.example.com**",
+            &["https://api.example.com/x", "https://api.example.com:8443/x"],
+            &["https://api.example.com.evil.org/"],
         ),
         ("http://localhost:8081/**", &["http://localhost:8081/x"], &["http://localhost/"]),
         ("https://api.example.com:443/**", &["https://api.example.com/x"], &["https://api.example.com:8443/x"]),

@@ -3,6 +3,7 @@
 //! Owns the look-up. Invariant: an address that leaves here was let through by the [`Filter`], and it
 //! is the one that is connected to: nobody looks the name up a second time.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::{ResolverBuilder, TokioResolver};
 use hyper_util::client::legacy::connect::dns::Name;
+use tokio::sync::Semaphore;
 use tower::Service;
 
 use super::Filter;
@@ -26,6 +28,9 @@ const DISBELIEVED_MAX: Duration = Duration::from_secs(5);
 
 /// Of one name. The time for connecting is shared by them all, and who needs more has a balancer.
 const ADDRESSES_MAX: usize = 16;
+
+/// At once. Each has a few sockets: for both kinds of address, and a second name server.
+const LOOK_UPS_MAX: usize = 32;
 
 /// Why a name has no address.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +52,7 @@ pub(super) struct Resolver {
     // The client clones its connector, and so this, for each request; a resolver has its search list by value.
     names: Arc<TokioResolver>,
     filter: Arc<Filter>,
+    turns: Arc<Semaphore>,
 }
 
 impl Resolver {
@@ -60,7 +66,11 @@ impl Resolver {
         options.timeout = ATTEMPT_TIMEOUT;
         options.positive_max_ttl = Some(BELIEVED_MAX);
         options.negative_max_ttl = Some(DISBELIEVED_MAX);
-        Ok(Self { names: Arc::new(builder.build().map_err(failed)?), filter })
+        Ok(Self {
+            names: Arc::new(builder.build().map_err(failed)?),
+            filter,
+            turns: Arc::new(Semaphore::new(LOOK_UPS_MAX)),
+        })
     }
 
     /// With one name server, and the text of a file of hosts.
@@ -73,7 +83,8 @@ impl Resolver {
             connection.port = server.port();
         }
         let server = NameServerConfig::new(server.ip(), true, connections);
-        let config = ResolverConfig::from_name_servers(vec![server]);
+        let search = vec!["search.test.".parse().unwrap()];
+        let config = ResolverConfig::from_parts(None, search, vec![server]);
         let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         let mut resolver = Self::bounded(builder, filter).unwrap();
         let mut known = hickory_resolver::Hosts::default();
@@ -83,7 +94,8 @@ impl Resolver {
     }
 
     async fn look_up(self, name: Name) -> Result<std::vec::IntoIter<SocketAddr>, Error> {
-        let found = self.names.lookup_ip(name.as_str()).await.map_err(|error| {
+        let _turn = self.turns.acquire().await.map_err(failed)?;
+        let found = self.names.lookup_ip(asked(name.as_str()).as_ref()).await.map_err(|error| {
             if error.is_nx_domain() || error.is_no_records_found() { Error::Unknown } else { failed(error) }
         })?;
         // The connector puts the port in.
@@ -95,6 +107,11 @@ impl Resolver {
             .collect();
         if open.is_empty() { Err(Error::Closed) } else { Ok(open.into_iter()) }
     }
+}
+
+/// What has a dot is the whole name: a search list would lead one that isn't there, or not any more, to another host.
+fn asked(name: &str) -> Cow<'_, str> {
+    if name.contains('.') { format!("{name}.").into() } else { name.into() }
 }
 
 fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Error {

@@ -75,11 +75,12 @@ impl Target {
             return Err(Error::Scheme);
         }
         // `https:host` and `https:///host` are mended too.
-        let authority = text.split_once("://").map(|(_, rest)| rest).ok_or(Error::Host)?;
+        let before_query = text.split(['?', '#']).next().unwrap_or_default();
+        let (_, authority) = before_query.split_once("://").ok_or(Error::Host)?;
         if authority.starts_with('/') {
             return Err(Error::Host);
         }
-        let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+        let authority = authority.split('/').next().unwrap_or_default();
         if authority.contains('@') || !url.username().is_empty() || url.password().is_some() {
             return Err(Error::UserInfo);
         }
@@ -248,6 +249,8 @@ mod tests {
             ("https://a.example/%4", Error::Percent),
             ("https:a.example/x", Error::Host),
             ("https:///a.example/x", Error::Host),
+            ("https:a.example?x://b.example/", Error::Host),
+            ("https:/a.example#://b.example/", Error::Host),
             ("https://a..example/x", Error::Host),
             ("https://./x", Error::Host),
             ("https://a.example\")/x", Error::Host),

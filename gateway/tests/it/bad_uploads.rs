@@ -167,7 +167,7 @@ async fn permissions_and_limits_are_refused_with_the_path_of_each_mistake() {
         ),
         (
             "permissions",
-            r#"[{"permission": "http:read", "resource": "a"}, {"permission": "http:read", "resource": "[a"}]"#,
+            r#"[{"permission": "http:read", "resource": "*"}, {"permission": "http:read", "resource": "[a"}]"#,
             "bad-request",
             vec!["/permissions/1/resource bad-glob"],
         ),

@@ -3,13 +3,16 @@
 //! Owns the reading of what is asked. Does not own the rules: the same code that checks a step's calls (`model`,
 //! `egress`) checks this one, here, on the permissions that the gateway tells. Invariant: nothing is called.
 
+use std::net::Ipv6Addr;
+
+use http::Method;
 use serde_json::json;
 
 use super::{Of, Version, command_to_add, kinds, tell_if_closed, to_json};
 use crate::cli::client::Client;
 use crate::cli::failure::{Advised, Denied, Usage};
 use crate::cli::output::Out;
-use crate::egress::Target;
+use crate::egress::{self, Target};
 use crate::model::{Permission, PermissionKind, PermissionSet};
 
 /// Which call.
@@ -43,6 +46,11 @@ pub(super) async fn run(args: Args, out: Out) -> anyhow::Result<()> {
         told.print(out)?;
     }
     tell_if_closed(out, &Permission::exactly(asked.permission, &asked.resource));
+    if !matches!(kind(&args.method), Ok(PermissionKind::HttpRead))
+        && matches!(kind(&args.method.to_ascii_uppercase()), Ok(PermissionKind::HttpRead))
+    {
+        out.note(&format!("{} is another method than {}", args.method, args.method.to_ascii_uppercase()));
+    }
     if rule.is_some() { Ok(()) } else { Err(Denied.into()) }
 }
 
@@ -76,21 +84,29 @@ fn kind(method: &str) -> Result<PermissionKind, Usage> {
     if let Some(kind) = PermissionKind::parse(method) {
         return Ok(kind);
     }
-    match method.to_ascii_uppercase().as_str() {
-        "GET" | "HEAD" | "OPTIONS" => Ok(PermissionKind::HttpRead),
-        other if http::Method::from_bytes(other.as_bytes()).is_ok() => Ok(PermissionKind::HttpWrite),
-        _ => Err(Usage(format!("{method} is neither a method nor a permission; {}", kinds()))),
+    match egress::method(method) {
+        // As a step writes it: `get` is another method.
+        Ok(Method::GET | Method::HEAD | Method::OPTIONS) => Ok(PermissionKind::HttpRead),
+        Ok(_) => Ok(PermissionKind::HttpWrite),
+        Err(error @ egress::headers::Error::MethodClosed(_)) => {
+            Err(Usage(format!("{error}, whatever the permissions say")))
+        }
+        Err(_) => Err(Usage(format!("{method} is neither a method nor a permission; {}", kinds()))),
     }
 }
 
 fn secret(resource: &str) -> Result<String, Usage> {
     let (name, host) = resource.split_once('@').unwrap_or_default();
-    if name.is_empty() || host.is_empty() || host.contains(['@', '/', ':']) {
+    let host = if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.to_owned() };
+    let is_port = host.rsplit(']').next().is_some_and(|rest| rest.contains(':'));
+    if name.is_empty() || host.is_empty() || is_port || host.contains(['@', '/', '?', '#']) {
         return Err(Usage(
             "a secret is NAME@HOST, such as stripe-key@api.stripe.com, without scheme and port".to_owned(),
         ));
     }
-    Ok(format!("{name}@{}", host.to_ascii_lowercase()))
+    let target = Target::parse(&format!("https://{host}/"));
+    let target = target.map_err(|error| Usage(format!("no URL has the host {host}: {error}")))?;
+    Ok(format!("{name}@{}", target.host()))
 }
 
 /// The answer.
@@ -158,12 +174,17 @@ mod tests {
     fn a_call_is_asked_for_as_a_step_makes_it() {
         for (method, resource, kind, normal) in [
             ("GET", "https://API.example.com:443/a?q=1", "http:read", "https://api.example.com/a"),
-            ("options", "https://a.example", "http:read", "https://a.example/"),
+            ("OPTIONS", "https://a.example", "http:read", "https://a.example/"),
+            ("get", "https://a.example", "http:write", "https://a.example/"),
             ("POST", "http://a.example/", "http:write", "http://a.example/"),
             ("PURGE", "http://a.example/", "http:write", "http://a.example/"),
             ("http:write", "http://a.example/", "http:write", "http://a.example/"),
             ("database:write", "orders", "database:write", "orders"),
             ("secret:use", "Key@API.example.com", "secret:use", "Key@api.example.com"),
+            ("secret:use", "key@bücher.example.", "secret:use", "key@xn--bcher-kva.example"),
+            ("secret:use", "key@0x7f.1", "secret:use", "key@127.0.0.1"),
+            ("secret:use", "key@[::ffff:127.0.0.1]", "secret:use", "key@[::ffff:7f00:1]"),
+            ("secret:use", "key@0::1", "secret:use", "key@[::1]"),
         ] {
             assert_eq!(asked(method, resource), Ok((kind, normal.to_owned())), "{method} {resource}");
         }
@@ -180,6 +201,11 @@ mod tests {
             ("database:read", "", "a name"),
             ("secret:use", "key", "NAME@HOST"),
             ("secret:use", "key@https://a.example", "without scheme"),
+            ("secret:use", "key@a.example:443", "without scheme and port"),
+            ("secret:use", "key@[::1]:443", "without scheme and port"),
+            ("secret:use", "key@a b", "no URL"),
+            ("CONNECT", "https://a.example/", "CONNECT is not sent"),
+            ("trace", "https://a.example/", "trace is not sent"),
         ] {
             let said = asked(method, resource).unwrap_err();
             assert!(said.contains(why), "{method} {resource}: {said}");

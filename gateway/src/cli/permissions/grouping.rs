@@ -19,6 +19,11 @@ const SEGMENTS_MAX: usize = 32;
 /// In the place of a segment.
 const ANY: &str = "*";
 
+/// Whether [`ANY`] covers the segment: not one that decodes to more than one, nor none between two others.
+fn is_one(segment: &str, is_last: bool) -> bool {
+    (is_last || !segment.is_empty()) && !["%2F", "%5C", "%25"].iter().any(|encoded| segment.contains(encoded))
+}
+
 /// A permission, and the denials that it would have saved.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Suggestion {
@@ -83,7 +88,9 @@ struct Path {
 impl Path {
     fn covers(&self, other: &Self) -> bool {
         self.segments.len() == other.segments.len()
-            && self.segments.iter().zip(&other.segments).all(|(own, other)| own == ANY || own == other)
+            && self.segments.iter().zip(&other.segments).enumerate().all(|(place, (own, segment))| {
+                own == segment || (own == ANY && is_one(segment, place + 1 == other.segments.len()))
+            })
     }
 
     fn absorb(&mut self, other: &Self) {
@@ -111,7 +118,9 @@ fn grouped(mut paths: Vec<Path>) -> Vec<Path> {
 fn grouped_once(mut paths: Vec<Path>) -> Vec<Path> {
     let mut groups: BTreeMap<Vec<String>, Vec<usize>> = BTreeMap::new();
     for (index, path) in paths.iter().enumerate().filter(|(_, path)| path.segments.len() <= SEGMENTS_MAX) {
-        for at in 0..path.segments.len() {
+        let is_varied =
+            |at: &usize| path.segments.get(*at).is_some_and(|segment| is_one(segment, *at + 1 == path.segments.len()));
+        for at in (0..path.segments.len()).filter(is_varied) {
             groups.entry(path.varied(at)).or_default().push(index);
         }
     }
@@ -217,6 +226,15 @@ mod tests {
     }
 
     #[test]
+    fn a_segment_that_no_star_covers_is_suggested_as_it_is() {
+        let urls = ["1%2Fa", "2%5Ca", "3%252Fa", ""].map(|user| format!("https://a.example/u/{user}/x"));
+        let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
+        let mut found = suggested(&[], &urls);
+        found.sort_by_key(|one| urls.iter().position(|url| url == one));
+        assert_eq!(found, urls);
+    }
+
+    #[test]
     fn a_star_that_a_step_asked_for_is_no_wildcard() {
         assert_eq!(suggested(&[], &["https://a.example/*/x"]), [r"https://a.example/\*/x"]);
     }
@@ -224,7 +242,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_suggested_allows_all_that_was_denied_and_compiles(
-            urls in prop::collection::btree_set("https://[ab]\\.example(/[a-c*\\[!]{0,2}){1,4}", 1..40),
+            urls in prop::collection::btree_set("https://[ab]\\.example(/([a-c*\\[!]|%2F|%25|%C3){0,2}){1,4}", 1..40),
         ) {
             let kind = PermissionKind::HttpRead;
             let denials: Vec<_> = urls.iter().map(|url| denied(kind, url, 1)).collect();

@@ -198,6 +198,10 @@ fn dimension(fields: &mut Fields<'_>, lengths: &[i32], element: &Shape, json: &m
     };
     json.0.push('[');
     for index in 0..*length {
+        // A number of ten bytes may have a hundred thousand digits.
+        if json.is_over() {
+            return Ok(());
+        }
         if index > 0 {
             json.0.push(',');
         }

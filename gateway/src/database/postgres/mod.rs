@@ -52,7 +52,12 @@ impl Pool {
         let params = Param::list(statement.params)?;
         for is_last in [false, true] {
             let mut lease = self.lease().await?;
-            let result = self::session(&mut lease)?.query(sql, &params, bounds).await;
+            let session = self::session(&mut lease)?;
+            if is_last {
+                // What was stale on one connection is on all.
+                session.forget(sql);
+            }
+            let result = session.query(sql, &params, bounds).await;
             match self.end(lease, sql, result) {
                 Ended::Again(_) if !is_last => {}
                 ended => return ended.into_result(),
@@ -69,6 +74,9 @@ impl Pool {
         for is_last in [false, true] {
             let mut lease = self.lease().await?;
             let session = self::session(&mut lease)?;
+            if is_last {
+                session.forget(sql);
+            }
             let changed = match session.change(sql, &params).await {
                 Ok(changed) => changed,
                 Err(failure) => match self.end(lease, sql, Err(failure)) {

@@ -99,7 +99,8 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let (Some((session, slot)), Ok(runtime)) = (self.held.take(), Handle::try_current()) else { return };
-        if session.wire.client.is_closed() {
+        // One that was cut off for what it sends runs on at the server.
+        if session.wire.client.is_closed() && !session.wire.allowance.is_used_up() {
             return;
         }
         let connections = Arc::clone(&self.connections);

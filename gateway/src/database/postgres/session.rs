@@ -11,7 +11,7 @@ use futures_util::TryStreamExt as _;
 use futures_util::future::{join, join3};
 use lru::LruCache;
 use tokio_postgres::types::{Kind, Type};
-use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryStream, Statement};
+use tokio_postgres::{Client, RowStream, SimpleQueryMessage, SimpleQueryStream, Statement};
 
 use super::super::json::Rows;
 use super::super::params::Param;
@@ -23,6 +23,8 @@ use super::failure::Failure;
 
 /// Prepared on one connection: what a few modules ask for again and again. Each is memory of the server's too.
 const STATEMENTS_MAX: usize = 64;
+/// Types within types that are followed. People's have two or three.
+const TYPES_NEST_MAX: usize = 32;
 /// A statement that is longer is prepared each time: nobody writes one by hand.
 const STATEMENT_BYTES_MAX: usize = 16 * 1024;
 
@@ -48,12 +50,19 @@ const DISCARD: &str = "\
 /// A connection and what is prepared on it.
 pub(super) struct Session {
     pub(super) wire: Wire,
-    statements: LruCache<String, Arc<Prepared>>,
+    statements: LruCache<(Purpose, String), Arc<Prepared>>,
     transaction: Transaction,
     /// What was sent behind a query to clean up after it, until its answer is read.
     cleaning: Option<Pin<Box<SimpleQueryStream>>>,
     /// Whether it has served already: it may have been lost since.
     pub(super) has_served: bool,
+}
+
+/// What a text is prepared for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Purpose {
+    Query,
+    Change,
 }
 
 /// What the last statement has to be cleaned of.
@@ -84,12 +93,24 @@ impl Session {
 
     /// The rows of a statement that only reads, as JSON. Dropped in the middle, the server goes on.
     pub(super) async fn query(&mut self, sql: &str, params: &[Param<'_>], bounds: Bounds) -> Result<String, Failure> {
-        let prepared = self.prepared(sql).await?;
+        let is_new = !self.statements.contains(&(Purpose::Query, sql.to_owned()));
+        if is_new {
+            // What a literal means is worked out while it is prepared, by functions too where its type has some: in
+            // the transaction, and with all of the cleaning behind it.
+            self.transaction = Transaction::Changing;
+            self.wire.client.batch_execute("BEGIN READ ONLY").await?;
+        }
+        let prepared = self.prepared(Purpose::Query, sql).await?;
         let encoded = encode::parameters(params, prepared.statement.params()).map_err(Failure::Refused)?;
         let names = prepared.columns.iter().map(|(name, _)| name.as_str());
         let mut rows = Rows::new(names, bounds).map_err(Failure::Refused)?;
-        self.transaction = Transaction::Reading;
         let client = &self.wire.client;
+        if is_new {
+            let stream = client.query_raw(&prepared.statement, encoded.iter()).await?;
+            collect(stream, &prepared, &mut rows).await?;
+            return Ok(rows.finish());
+        }
+        self.transaction = Transaction::Reading;
         // In one flight, with what cleans up behind it: the server goes on by itself, and the step has its answer
         // before. Once there is a snapshot, which is before it runs, nothing makes it read-write; what a
         // read-only transaction can change all the same, large objects before PostgreSQL 16, is rolled back.
@@ -101,30 +122,24 @@ impl Session {
         .await;
         self.cleaning = cleaning.ok().map(Box::pin);
         begun?;
-        let mut stream = pin!(rows_begun?);
-        while let Some(row) = stream.try_next().await? {
-            let value = |index: usize, json: &mut super::super::json::Json| {
-                let raw: Option<Raw<'_>> = row.try_get(index).map_err(|_| unreadable())?;
-                match (raw, prepared.columns.get(index)) {
-                    (Some(raw), Some((_, shape))) => shape.write(raw.0, json).map_err(|Malformed| unreadable()),
-                    _ => {
-                        json.null();
-                        Ok(())
-                    }
-                }
-            };
-            rows.row(value).map_err(Failure::Abandoned)?;
-        }
+        collect(rows_begun?, &prepared, &mut rows).await?;
         Ok(rows.finish())
     }
 
     /// Runs a statement that may write, up to but not including the commit. Dropped in the middle, nothing is
     /// changed.
     pub(super) async fn change(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64, Failure> {
-        let prepared = self.prepared(sql).await?;
-        let encoded = encode::parameters(params, prepared.statement.params()).map_err(Failure::Refused)?;
         self.transaction = Transaction::Changing;
+        let is_new = !self.statements.contains(&(Purpose::Change, sql.to_owned()));
+        if is_new {
+            self.wire.client.batch_execute("BEGIN READ WRITE").await?;
+        }
+        let prepared = self.prepared(Purpose::Change, sql).await?;
+        let encoded = encode::parameters(params, prepared.statement.params()).map_err(Failure::Refused)?;
         let client = &self.wire.client;
+        if is_new {
+            return Ok(client.execute_raw(&prepared.statement, encoded.iter()).await?);
+        }
         // In one flight. Where it doesn't begin, what follows is refused: a session is read only.
         let (begun, changed) =
             join(client.batch_execute("BEGIN READ WRITE"), client.execute_raw(&prepared.statement, encoded.iter()))
@@ -171,27 +186,70 @@ impl Session {
 
     /// Forgets a statement that the server has no more.
     pub(super) fn forget(&mut self, sql: &str) {
-        self.statements.pop(sql);
+        for purpose in [Purpose::Query, Purpose::Change] {
+            self.statements.pop(&(purpose, sql.to_owned()));
+        }
     }
 
-    async fn prepared(&mut self, sql: &str) -> Result<Arc<Prepared>, Failure> {
-        if let Some(prepared) = self.statements.get(sql) {
+    async fn prepared(&mut self, purpose: Purpose, sql: &str) -> Result<Arc<Prepared>, Failure> {
+        let key = (purpose, sql.to_owned());
+        if let Some(prepared) = self.statements.get(&key) {
             return Ok(Arc::clone(prepared));
         }
-        let prepared = Arc::new(Prepared::new(&self.wire.client, sql).await?);
+        self.check_nesting().await?;
+        let prepared = Prepared::new(&self.wire.client, purpose, sql).await;
+        // It keeps what it learns of types for as long as the connection lives, those that are dropped too.
+        self.wire.client.clear_type_cache();
+        let prepared = Arc::new(prepared?);
         if sql.len() <= STATEMENT_BYTES_MAX {
-            self.statements.put(sql.to_owned(), Arc::clone(&prepared));
+            self.statements.put(key, Arc::clone(&prepared));
         }
         if self.statements.len() > STATEMENTS_MAX {
             self.statements.pop_lru();
         }
         Ok(prepared)
     }
+
+    /// Refuses a database with types in types in types: the driver follows them by recursion, as deep as they go.
+    async fn check_nesting(&self) -> Result<(), Failure> {
+        let answer = self.wire.client.simple_query(&nesting()).await?;
+        let is_deep = answer.iter().any(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0) != Some("f"),
+            _ => false,
+        });
+        if is_deep {
+            let what = format!("the database has types that nest deeper than {TYPES_NEST_MAX}");
+            return Err(Failure::Refused(Error::Failed { what, is_transient: false, source: None }));
+        }
+        Ok(())
+    }
+}
+
+/// Whether there are user's types around more than [`TYPES_NEST_MAX`] others. Those of the system end in themselves.
+fn nesting() -> String {
+    format!(
+        "WITH RECURSIVE nested(oid, depth) AS (\
+           SELECT t.oid, 1 FROM pg_catalog.pg_type AS t WHERE t.oid >= 16384 AND t.typtype IN ('c', 'd', 'r') \
+           UNION \
+           SELECT inside.oid, n.depth + 1 FROM nested AS n CROSS JOIN LATERAL (\
+             SELECT t.typbasetype AS oid FROM pg_catalog.pg_type AS t WHERE t.oid = n.oid \
+             UNION ALL SELECT t.typelem FROM pg_catalog.pg_type AS t WHERE t.oid = n.oid \
+             UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range AS r WHERE r.rngtypid = n.oid \
+             UNION ALL SELECT a.atttypid FROM pg_catalog.pg_type AS t \
+               JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped \
+               WHERE t.oid = n.oid\
+           ) AS inside WHERE inside.oid >= 16384 AND n.depth <= {TYPES_NEST_MAX}\
+         ) SELECT EXISTS (SELECT FROM nested WHERE depth > {TYPES_NEST_MAX})"
+    )
 }
 
 impl Prepared {
-    async fn new(client: &Client, sql: &str) -> Result<Self, Failure> {
+    async fn new(client: &Client, purpose: Purpose, sql: &str) -> Result<Self, Failure> {
         let statement = client.prepare(sql).await?;
+        if purpose == Purpose::Change {
+            // Nobody reads what it returns.
+            return Ok(Self { statement, columns: Vec::new() });
+        }
         let shapes: Option<Vec<_>> = statement.columns().iter().map(|column| Shape::of(column.type_())).collect();
         if let Some(shapes) = shapes {
             let columns = names(&statement).zip(shapes).collect();
@@ -204,6 +262,25 @@ impl Prepared {
         let columns = names(&statement).zip(shapes).collect();
         Ok(Self { statement: cast, columns })
     }
+}
+
+/// Writes the rows as they come.
+async fn collect(stream: RowStream, prepared: &Prepared, rows: &mut Rows) -> Result<(), Failure> {
+    let mut stream = pin!(stream);
+    while let Some(row) = stream.try_next().await? {
+        let value = |index: usize, json: &mut super::super::json::Json| {
+            let raw: Option<Raw<'_>> = row.try_get(index).map_err(|_| unreadable())?;
+            match (raw, prepared.columns.get(index)) {
+                (Some(raw), Some((_, shape))) => shape.write(raw.0, json).map_err(|Malformed| unreadable()),
+                _ => {
+                    json.null();
+                    Ok(())
+                }
+            }
+        };
+        rows.row(value).map_err(Failure::Abandoned)?;
+    }
+    Ok(())
 }
 
 fn names(statement: &Statement) -> impl Iterator<Item = String> {

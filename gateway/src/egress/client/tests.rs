@@ -150,6 +150,48 @@ async fn an_answer_has_its_bounds() {
 }
 
 #[tokio::test]
+async fn answers_that_are_held_share_their_memory_until_they_are_dropped() {
+    let whole = |bytes: usize, head: &str| match head {
+        "" => format!(
+            "HTTP/1.1 201 OK\r\ntransfer-encoding: chunked\r\n\r\n{bytes:x}\r\n{}\r\n0\r\n\r\n",
+            "a".repeat(bytes)
+        ),
+        _ => format!("HTTP/1.1 201 OK\r\ncontent-length: {bytes}\r\n\r\n{}", "a".repeat(bytes)),
+    };
+    for head in ["content-length", ""] {
+        let mut egress = open(|config| {
+            config.timeout_ms = 500;
+            config.response_bytes = 600_000;
+        });
+        egress.room = Room::of(1_000_000);
+        let (large, _) = server(whole(600_000, head)).await;
+        let (small, _) = server(whole(10_000, head)).await;
+        let (large, small) = (format!("http://{large}/"), format!("http://{small}/"));
+        let held = ask(&egress, &large).await.unwrap();
+        assert_eq!(held.body.len(), 600_000);
+        let refused = ask(&egress, &large).await;
+        assert!(matches!(refused, Err(Error::TimedOut(Wait::Body))), "{head} {refused:?}");
+        assert!(ask(&egress, &small).await.is_ok());
+        drop(held);
+        assert!(ask(&egress, &large).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_a_length_keeps_only_the_room_that_it_fills() {
+    let mut egress = open(|config| {
+        config.timeout_ms = 500;
+        config.response_bytes = 600_000;
+    });
+    egress.room = Room::of(800_000);
+    let (address, _) = server(format!("HTTP/1.1 201 OK\r\n\r\n{}", "a".repeat(100_000))).await;
+    let url = format!("http://{address}/");
+    let held = [ask(&egress, &url).await, ask(&egress, &url).await, ask(&egress, &url).await];
+    assert!(held.iter().all(Result::is_ok), "{held:?}");
+    assert!(matches!(ask(&egress, &url).await, Err(Error::TimedOut(Wait::Body))));
+}
+
+#[tokio::test]
 async fn a_server_that_breaks_off_or_talks_nonsense_has_failed() {
     for (answer, said) in [
         ("", "the host closed the connection"),
@@ -170,11 +212,13 @@ async fn an_exchange_that_is_dropped_or_too_slow_ends_its_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (ended, mut ends) = mpsc::channel(4);
+    let (began, mut begins) = mpsc::channel(4);
     tokio::spawn(async move {
         while let Ok((mut socket, _)) = listener.accept().await {
-            let ended = ended.clone();
+            let (began, ended) = (began.clone(), ended.clone());
             tokio::spawn(async move {
                 head(&mut socket).await;
+                began.send(()).await.unwrap();
                 // A beginning, and nothing more.
                 socket.write_all(b"HTTP/1.1 2").await.unwrap();
                 let _ = socket.read(&mut [0; 16]).await;
@@ -184,12 +228,13 @@ async fn an_exchange_that_is_dropped_or_too_slow_ends_its_connection() {
     });
     let egress = open(|config| config.timeout_ms = 200);
     let url = format!("http://{address}/");
-    assert!(matches!(ask(&egress, &url).await, Err(Error::TimedOut)));
+    assert!(matches!(ask(&egress, &url).await, Err(Error::TimedOut(_))));
     tokio::time::timeout(10 * SECOND, ends.recv()).await.expect("the connection ended").unwrap();
+    begins.recv().await.unwrap();
     let patient = open(|_| {});
     tokio::select! {
         _ = ask(&patient, &url) => unreachable!("there is no answer"),
-        () = tokio::time::sleep(SECOND / 10) => {}
+        began = begins.recv() => began.unwrap(),
     }
     tokio::time::timeout(10 * SECOND, ends.recv()).await.expect("the connection ended").unwrap();
 }

@@ -102,7 +102,7 @@ mod tests {
         fn an_exact_permission_covers_its_resource_and_no_other(
             path in "[a-z0-9*?\\[\\]{},!\\\\.:@/-]{0,20}",
             other in "[a-z0-9*?\\[\\]{},!\\\\.:@/-]{0,20}",
-            host in prop::sample::select(vec!["api.example.com", "api.example.com:8443", "[::1]", "[2001:db8::1]:81"]),
+            host in prop::sample::select(vec!["api.example.com", "api.example.com:8443", "[::1]", "[2001:db8::1]:81", "[::ffff:7f00:1]", "[::ffff:a00:1]:81"]),
         ) {
             let url = |path: &str| format!("https://{host}/{path}");
             let cases = [

@@ -147,10 +147,12 @@ mod tests {
 
     #[test]
     fn a_resource_is_a_glob_within_its_length() {
-        for resource in ["*", "**", "https://*.example.com/v1/**", "stripe-key@api.stripe.com", &"a".repeat(2048)] {
+        for resource in ["*", "**", "https://*.example.com/v1/**", &format!("https://a.example/{}", "a".repeat(2030))] {
             assert_eq!(check(resource), Ok(()), "{resource}");
         }
-        for resource in ["", "[a", "{a", "a{b}}", "\\", &"a".repeat(2049)] {
+        for resource in
+            ["", "[a", "{a", "a{b}}", "\\", "a@b.example", &format!("https://a.example/{}", "a".repeat(2031))]
+        {
             assert!(check(resource).is_err(), "{resource}");
         }
     }

@@ -151,6 +151,70 @@ mod tests {
         ),
         ("https://a.example/straße/*", &["https://a.example/stra%C3%9Fe/1"], &["https://a.example/strasse/1"]),
         ("https://a[!b].example/", &["https://ac.example/"], &["https://ab.example/", "https://a..example/"]),
+        (
+            "https://a.example/users/*",
+            &["https://a.example/users/1", "https://a.example/users/", "https://a.example/users/%C3%A9%20%5B%2B"],
+            &[
+                "https://a.example/users/1%2Fdelete",
+                "https://a.example/users/1%5Cdelete",
+                "https://a.example/users/1%252Fdelete",
+                "https://a.example/users/1%252fdelete",
+                "https://a.example/users/1%25252Fdelete",
+                "https://a.example/users/1%255Cdelete",
+                "https://a.example/users/1%25%32Fdelete",
+            ],
+        ),
+        ("https://a.example/users/**", &["https://a.example/users/1%2Fdelete", "https://a.example/users/%252F"], &[]),
+        ("https://a.example/a%2f*", &["https://a.example/a%2Fb"], &["https://a.example/a%2Fb%2Fc"]),
+        ("https://a.example/a?b", &["https://a.example/a%20b"], &["https://a.example/a%2Fb", "https://a.example/a%b"]),
+        ("https://a.example/[!x]2F", &["https://a.example/y2F"], &["https://a.example/%2F"]),
+        (
+            "https://a.example/*/admin",
+            &["https://a.example/x/admin"],
+            &["https://a.example//admin", "https://a.example/x/y/admin"],
+        ),
+        ("https://a.example/{*,x}/admin", &["https://a.example/y/admin"], &["https://a.example//admin"]),
+        ("https://a.example/{,}*/admin", &["https://a.example/y/admin"], &["https://a.example//admin"]),
+        ("https://a.example/*{,x}/admin", &["https://a.example/y/admin"], &["https://a.example//admin"]),
+        (r"https://a.example/*\/admin", &["https://a.example/y/admin"], &["https://a.example//admin"]),
+        ("https://a.example/**/admin", &["https://a.example//admin", "https://a.example/x/y/admin"], &[]),
+        ("https://a.example//*", &["https://a.example//x"], &["https://a.example/x"]),
+        ("{https://a.example/*,https://b.example/*}", &["https://a.example/", "https://b.example/"], &[]),
+        ("https://a.example/*.json", &["https://a.example/x.json", "https://a.example/.json"], &[]),
+        (
+            "https://api.example.com**",
+            &["https://api.example.com/", "https://api.example.com:8443/x/y"],
+            &[
+                "https://api.example.com.evil.org/",
+                "https://api.example.community/",
+                "https://api.example.com:8443.evil.org/",
+            ],
+        ),
+        (
+            "https://api.example.com**/x",
+            &["https://api.example.com/x", "https://api.example.com:1/x"],
+            &["https://api.example.com.evil.org/x", "https://api.example.com/y/x"],
+        ),
+        (
+            "https://{a.example,b.}**",
+            &["https://a.example:1/x"],
+            &["https://a.example.evil.org/", "https://b.evil.org/"],
+        ),
+        ("https://api**.example.com/", &["https://api.x.example.com/"], &["https://api.example.com.evil.org/"]),
+        ("{https://a.example**,http://b.example**}", &["http://b.example:81/x"], &["https://a.example.evil.org/"]),
+        ("HTTPS://a.example:443/", &["https://a.example/"], &["https://a.example:443/"]),
+        ("{https://a.example:443/*,http://b.example:80/*}", &["https://a.example/x", "http://b.example/x"], &[]),
+        (
+            "https://a.example{:443,:8443}/",
+            &["https://a.example/", "https://a.example:8443/"],
+            &["https://a.example:1/"],
+        ),
+        ("https://*.example:443/", &["https://a.example/"], &[]),
+        ("https://a.example:4430/", &["https://a.example:4430/"], &["https://a.example/", "https://a.example0/"]),
+        ("https://a.example/%6f%72ders/%c3%9f", &["https://a.example/orders/%C3%9F"], &[]),
+        ("https://[A-C]x.example/[A-C]", &["https://bx.example/B"], &["https://bx.example/b", "https://dx.example/B"]),
+        ("https://[!A].example/", &["https://b.example/"], &["https://a.example/"]),
+        ("http://[::ffff:127.0.0.1]/*", &["http://[::ffff:7f00:1]/x"], &["http://[::ffff:127.0.0.1]/x"]),
         ("**", &["https://a.example/x", "http://b:1/"], &[]),
         ("*", &[], &["https://a.example/", "https://a.example/x"]),
         (r"https://a.example/\*", &["https://a.example/*"], &["https://a.example/x"]),
@@ -175,7 +239,7 @@ mod tests {
         for (name, covered) in [("orders", true), ("shop-eu", true), ("orders2", false), ("my-shop-eu", false)] {
             assert_eq!(databases.allows(PermissionKind::DatabaseRead, name), covered, "{name}");
         }
-        let secrets = set(PermissionKind::SecretUse, &["stripe-*@*.stripe.com", "all@**"]);
+        let secrets = set(PermissionKind::SecretUse, &["stripe-*@*.stripe.com", "all@**", "local@[::1]"]);
         for (secret, covered) in [
             ("stripe-key@api.stripe.com", true),
             ("all@any.host.example", true),
@@ -183,6 +247,8 @@ mod tests {
             ("stripe-key@a.b.stripe.com", false),
             ("other@api.stripe.com", false),
             ("stripe-a@evil.org@api.stripe.com", false),
+            ("local@[::1]", true),
+            ("local@[::2]", false),
         ] {
             assert_eq!(secrets.allows(PermissionKind::SecretUse, secret), covered, "{secret}");
         }
@@ -199,11 +265,28 @@ mod tests {
             ("https://bücher.example/", "xn--"),
             ("{https://a.example/x,https://b.example}/*", "different parts"),
             ("{{{{{a}}}}}", "nested"),
+            ("api.example.com/*", "begins with `https://`"),
+            ("a", "begins with"),
+            ("https://a.example/%zz", "hexadecimal"),
+            ("https://a.example/%2*", "hexadecimal"),
+            ("https://a.example/{%2,%3}F", "hexadecimal"),
+            ("https://a.example/%25*", "no wildcard"),
+            ("https://a.example/%252?", "no wildcard"),
+            ("https://a.example/{a%25,b}[2]F", "no wildcard"),
+            ("https://a.example**:81/", "other hosts"),
+            ("https://a.example**m/", "other hosts"),
         ] {
             let permission = Permission { permission: PermissionKind::HttpRead, resource: glob.to_owned() };
             let said = PermissionSet::new(&[permission]).unwrap_err().to_string();
             assert!(said.contains(why), "{glob}: {said}");
         }
+    }
+
+    #[test]
+    fn a_secret_at_a_host_is_at_no_longer_one() {
+        let permission =
+            Permission { permission: PermissionKind::SecretUse, resource: "key@api.stripe.com**".to_owned() };
+        assert!(permission.check().unwrap_err().to_string().contains("other hosts"));
     }
 
     #[test]

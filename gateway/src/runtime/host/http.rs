@@ -63,6 +63,9 @@ impl State {
         }
         let mut filled = Vec::with_capacity(headers.len());
         for (name, value) in headers {
+            if !egress::headers::may_hold_secret(&name) && !egress::secrets::names(value.as_bytes()).is_empty() {
+                return Err(HostError::InvalidArgument(format!("the header {name} can't have a secret")));
+            }
             let value = self.put_secrets_in(value.into_bytes(), target.host(), egress::headers::BYTES_MAX)?;
             filled.push((name, value));
         }
@@ -77,6 +80,10 @@ impl State {
         let mut headers = egress::headers::outgoing(list, &target).map_err(invalid)?;
         for (name, value) in filled.iter().filter(|(_, value)| value.has_secret) {
             hide(&mut headers, name, &value.bytes);
+        }
+        // Many frameworks take such a request for a write.
+        if kind(&method) == PermissionKind::HttpRead && egress::headers::overrides_method(&headers) {
+            self.permit(PermissionKind::HttpWrite, target.resource())?;
         }
         self.add_own(&method, &mut headers, call);
         Ok(egress::Request { method, target, headers, body: body.unwrap_or_default().into() })
@@ -122,15 +129,15 @@ impl State {
                 let denial = self.deny(Denial::of(kind, resource), CLOSED);
                 HostError::PermissionDenied(format!("{denial} ({CLOSED})"))
             }
-            egress::Error::TimedOut => HostError::TimedOut(error.to_string()),
+            egress::Error::TimedOut(_) => HostError::TimedOut(error.to_string()),
             egress::Error::TooLarge(_) | egress::Error::RequestTooLarge(_) => {
                 HostError::LimitExceeded(error.to_string())
             }
             egress::Error::Length => invalid(error),
-            egress::Error::Failed { what, ref source } => {
+            egress::Error::Failed { at, ref source } => {
                 let (module, execution_id) = (&self.call.module.name, self.call.execution_id);
-                tracing::debug!(%module, %execution_id, resource, cause = %source, "{what}");
-                HostError::Failed(what.to_owned())
+                tracing::debug!(%module, %execution_id, resource, cause = %source, "{at}");
+                HostError::Failed(at.to_string())
             }
         }
     }

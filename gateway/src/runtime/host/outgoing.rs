@@ -38,6 +38,7 @@ pub(in crate::runtime) struct Outgoing {
     outside: Arc<Outside>,
     clock: Clock,
     deadline: Instant,
+    allowance: egress::Allowance,
     /// Requests that may be made until the store's count is asked again, and those that were.
     calls_left: u32,
     calls_made: u32,
@@ -60,6 +61,7 @@ impl Outgoing {
             outside: Arc::clone(outside),
             clock: clock.clone(),
             deadline,
+            allowance: egress::Allowance::default(),
             calls_left: 0,
             calls_made: 0,
             denials: Denials::default(),
@@ -99,6 +101,10 @@ impl Outgoing {
         let kind = kind(&method);
         self.permit(kind, target.resource())?;
         let mut headers = self.headers(&head.headers, &target)?;
+        // Many frameworks take such a request for a write.
+        if kind == PermissionKind::HttpRead && egress::headers::overrides_method(&headers) {
+            self.permit(PermissionKind::HttpWrite, target.resource())?;
+        }
         self.trace_context.send(call, &mut headers);
         let body = body.map_err(|error| Box::new(error) as _).boxed_unsync();
         let closed = Denial::of(kind, target.resource());
@@ -110,6 +116,9 @@ impl Outgoing {
         let mut filled = Vec::with_capacity(given.len());
         for (name, value) in given {
             for secret in egress::secrets::names(value.as_bytes()) {
+                if !egress::headers::may_hold_secret(name.as_str()) {
+                    return Err(Error::HttpProtocolError);
+                }
                 self.permit(PermissionKind::SecretUse, &format!("{secret}@{}", target.host()))?;
                 if !self.outside.secrets.has(secret) {
                     return Err(Error::HttpRequestDenied);
@@ -159,9 +168,10 @@ impl WasiHttpHooks for Outgoing {
             Err(error) => return Box::new(async { Err(error) }),
         };
         let (outside, all_closed) = (Arc::clone(&self.outside), Arc::clone(&self.closed));
+        let allowance = self.allowance.clone();
         let times = times(options.unwrap_or_default(), self.deadline);
         Box::new(async move {
-            let answer = outside.egress.stream(request, times).await;
+            let answer = outside.egress.stream(request, times, &allowance).await;
             drop(call);
             let response = answer.map_err(|error| {
                 if matches!(error, egress::Error::Closed) {
@@ -188,6 +198,7 @@ impl WasiHttpHooks for Outgoing {
 fn times(options: RequestOptions, deadline: Instant) -> egress::Times {
     let until = egress::Times::until(deadline);
     egress::Times {
+        connect: options.connect_timeout.unwrap_or(until.connect),
         first_byte: options.first_byte_timeout.unwrap_or(until.first_byte),
         between_bytes: options.between_bytes_timeout.unwrap_or(until.between_bytes),
         ..until
@@ -197,13 +208,26 @@ fn times(options: RequestOptions, deadline: Instant) -> egress::Times {
 fn told(error: egress::Error) -> Error {
     match error {
         egress::Error::Closed => Error::DestinationIpProhibited,
-        egress::Error::TimedOut => Error::ConnectionTimeout,
+        egress::Error::TimedOut(egress::Wait::Connection) => Error::ConnectionTimeout,
+        egress::Error::TimedOut(egress::Wait::Head) => Error::HttpResponseTimeout,
+        egress::Error::TimedOut(egress::Wait::Body) => Error::ConnectionReadTimeout,
         egress::Error::TooLarge(bytes) => Error::HttpResponseBodySize(Some(bytes)),
         egress::Error::RequestTooLarge(bytes) => Error::HttpRequestBodySize(Some(bytes)),
         egress::Error::Length => Error::HttpRequestBodySize(None),
-        egress::Error::Failed { what, source } => {
-            tracing::debug!(cause = %source, "{what}");
-            Error::InternalError(Some(what.to_owned()))
+        egress::Error::Failed { at, source } => {
+            tracing::debug!(cause = %source, "{at}");
+            match at {
+                egress::Failure::Url => Error::HttpRequestUriInvalid,
+                egress::Failure::NoSuchHost => Error::DestinationNotFound,
+                egress::Failure::Names => Error::DnsError { rcode: None, info_code: None },
+                egress::Failure::Connect => Error::ConnectionRefused,
+                egress::Failure::ConnectTime => Error::ConnectionTimeout,
+                egress::Failure::Tls => Error::TlsProtocolError,
+                egress::Failure::Closed => Error::ConnectionTerminated,
+                egress::Failure::HeadTooLarge => Error::HttpResponseHeaderSectionSize(None),
+                egress::Failure::NotHttp => Error::HttpProtocolError,
+                egress::Failure::Answer => Error::HttpResponseIncomplete,
+            }
         }
     }
 }

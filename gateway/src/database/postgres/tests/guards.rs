@@ -333,3 +333,71 @@ async fn statements_that_a_connection_keeps_are_few() {
     let kept = value(&pool, "select count(*) from pg_prepared_statements", NONE).await;
     assert!(kept.as_u64().unwrap() <= 70, "{kept}");
 }
+
+#[tokio::test]
+async fn what_is_small_on_the_wire_is_bounded_as_it_is_written() {
+    let database = database();
+    let pool = pool(&database.url());
+    for sql in [
+        // Ten bytes each, and a hundred thousand digits.
+        "select array_fill('1e131071'::numeric, array[100000])",
+        "select repeat(E'\\x01', 1000000)",
+        "select from generate_series(1, 10000)",
+    ] {
+        let bounds = Bounds { rows_max: 100_000, bytes_max: 10_000 };
+        let answer = pool.query(Statement { sql, params: "[]" }, bounds).await;
+        assert!(matches!(answer, Err(Error::TooLarge(_))), "{sql}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn types_that_nest_without_end_are_refused_before_they_are_followed() {
+    let database = database();
+    let client = database.connect().await;
+    let pool = pool_of_one(&database);
+    let make = |from: usize, to: usize| -> String {
+        (from..to).map(|level| format!("CREATE TYPE t{} AS (a t{level}); ", level + 1)).collect()
+    };
+    client.batch_execute(&format!("CREATE TYPE t0 AS (a int); {}", make(0, 20))).await.unwrap();
+    assert_eq!(value(&pool, "select null::t20 as a", NONE).await, json!(null));
+    client.batch_execute(&make(20, 2_000)).await.unwrap();
+    let said = told(query(&pool, "select null::t2000 as b", NONE).await);
+    assert!(said.contains("nest deeper"), "{said}");
+}
+
+#[tokio::test]
+async fn a_function_that_runs_while_a_statement_is_prepared_writes_and_leaves_nothing() {
+    let database = database();
+    let client = database.connect().await;
+    client
+        .batch_execute(
+            "CREATE TABLE written (a int); CREATE FUNCTION f(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+                 PERFORM set_config('search_path', 'nowhere', false);
+                 PERFORM set_config('default_transaction_read_only', 'off', false);
+                 INSERT INTO public.written VALUES (1); RETURN true; EXCEPTION WHEN OTHERS THEN RETURN true; END $$;
+             CREATE DOMAIN d AS int CHECK (f(value))",
+        )
+        .await
+        .unwrap();
+    let pool = pool_of_one(&database);
+    for _ in 0..2 {
+        let _ = query(&pool, "select '{1}'::d[] as a", NONE).await;
+        assert_eq!(value(&pool, "select current_setting('search_path')", NONE).await, json!("\"$user\", public"));
+    }
+    assert_eq!(client.query_one("SELECT count(*) FROM written", &[]).await.unwrap().get::<_, i64>(0), 0);
+}
+
+#[tokio::test]
+async fn a_statement_whose_table_changed_is_prepared_anew_on_every_connection() {
+    let database = database();
+    let client = database.connect().await;
+    client.batch_execute("CREATE TABLE t (a int); INSERT INTO t VALUES (1)").await.unwrap();
+    let pool = pool(&database.url());
+    let sql = "select * from t";
+    let both = futures_util::future::join_all((0..4).map(|_| query(&pool, sql, NONE))).await;
+    assert!(both.iter().all(Result::is_ok), "{both:?}");
+    client.batch_execute("ALTER TABLE t ADD b text").await.unwrap();
+    for _ in 0..4 {
+        assert_eq!(query(&pool, sql, NONE).await.unwrap(), json!([{"a": 1, "b": null}]));
+    }
+}

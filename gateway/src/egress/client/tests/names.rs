@@ -188,6 +188,29 @@ async fn a_name_without_an_address_ends_in_time_with_a_reason() {
 }
 
 #[tokio::test]
+async fn a_whole_name_is_not_looked_for_elsewhere_and_a_single_label_is() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&asked);
+    let server = name_server(move |name| {
+        noted.lock().unwrap().push(name.to_owned());
+        Said::Code(ResponseCode::NXDomain)
+    })
+    .await;
+    let names = Names { server, hosts: "" };
+    let egress = open_with(&names, RootCertStore::empty(), SHORT);
+    for (url, whole) in [("http://a.example/", "a.example"), ("http://a/", "a")] {
+        let refused = ask(&egress, url).await;
+        assert!(matches!(refused, Err(Error::Failed { at: Failure::NoSuchHost, .. })), "{refused:?}");
+        let mut names = std::mem::take(&mut *asked.lock().unwrap());
+        names.sort();
+        names.dedup();
+        let elsewhere = format!("{whole}.search.test");
+        assert_eq!(names.contains(&elsewhere), whole == "a", "{names:?}");
+        assert!(names.contains(&whole.to_owned()), "{names:?}");
+    }
+}
+
+#[tokio::test]
 async fn of_thousands_of_addresses_those_that_are_open_are_tried() {
     let (port, open, closed) = servers().await;
     let names = name_server(|_| {

@@ -46,6 +46,15 @@ async fn echo() -> SocketAddr {
     address
 }
 
+/// The first exchange of an execution.
+async fn streamed(
+    egress: &Egress,
+    request: Request<RequestBody>,
+    times: Times,
+) -> Result<http::Response<ResponseBody>, Error> {
+    egress.stream(request, times, &Allowance::default()).await
+}
+
 async fn next(body: &mut ResponseBody) -> Option<Result<Bytes, Error>> {
     body.frame().await.map(|frame| frame.map(|frame| frame.into_data().unwrap()))
 }
@@ -56,7 +65,7 @@ async fn each_part_passes_before_the_next_is_made() {
     let url = format!("http://{}/", echo().await);
     let egress = open(|_| {});
     parts.send(Ok("a")).await.unwrap();
-    let mut answer = egress.stream(post(&url, sent), soon()).await.unwrap().into_body();
+    let mut answer = streamed(&egress, post(&url, sent), soon()).await.unwrap().into_body();
     assert_eq!(next(&mut answer).await.unwrap().unwrap(), "a");
     parts.send(Ok("b")).await.unwrap();
     assert_eq!(next(&mut answer).await.unwrap().unwrap(), "b");
@@ -70,7 +79,7 @@ async fn a_streamed_request_has_its_bound_and_the_length_it_says() {
     let egress = open(|config| config.request_bytes = 4);
     let mut said = post(&url, empty());
     said.headers.insert(CONTENT_LENGTH, 5.into());
-    assert!(matches!(egress.stream(said, soon()).await, Err(Error::RequestTooLarge(4))));
+    assert!(matches!(streamed(&egress, said, soon()).await, Err(Error::RequestTooLarge(4))));
     let whole = Request { body: Bytes::from_static(b"12345"), ..get(&url) };
     assert!(matches!(egress.send(whole, soon().deadline).await, Err(Error::RequestTooLarge(4))));
     let mut whole = Request { body: Bytes::from_static(b"1234"), ..get(&url) };
@@ -96,7 +105,7 @@ async fn a_streamed_request_has_its_bound_and_the_length_it_says() {
                 let _ = parts.send(Ok(part)).await;
             }
         });
-        assert_eq!(egress.stream(request, soon()).await.unwrap_err().to_string(), expected, "{sent:?}");
+        assert_eq!(streamed(&egress, request, soon()).await.unwrap_err().to_string(), expected, "{sent:?}");
     }
     assert!(ask(&egress, &format!("http://{address}/")).await.is_ok());
 }
@@ -107,13 +116,13 @@ async fn a_streamed_answer_has_its_bound_and_its_times() {
     let url = format!("http://{}/", echo().await);
     let (parts, sent) = body();
     parts.send(Ok("1234")).await.unwrap();
-    let mut answer = egress.stream(post(&url, sent), soon()).await.unwrap().into_body();
+    let mut answer = streamed(&egress, post(&url, sent), soon()).await.unwrap().into_body();
     assert_eq!(next(&mut answer).await.unwrap().unwrap(), "1234");
     parts.send(Ok("5")).await.unwrap();
     assert!(matches!(next(&mut answer).await, Some(Err(Error::TooLarge(4)))));
     assert!(next(&mut answer).await.is_none());
     let (address, _) = server("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n").await;
-    let mut answer = egress.stream(post(&format!("http://{address}/"), empty()), soon()).await.unwrap().into_body();
+    let mut answer = streamed(&egress, post(&format!("http://{address}/"), empty()), soon()).await.unwrap().into_body();
     assert!(matches!(next(&mut answer).await, Some(Err(Error::TooLarge(4)))));
 
     let times: [fn() -> Times; 2] =
@@ -121,14 +130,14 @@ async fn a_streamed_answer_has_its_bound_and_its_times() {
     for times in times {
         let (parts, sent) = body();
         parts.send(Ok("a")).await.unwrap();
-        let mut answer = egress.stream(post(&url, sent), times()).await.unwrap().into_body();
+        let mut answer = streamed(&egress, post(&url, sent), times()).await.unwrap().into_body();
         assert_eq!(next(&mut answer).await.unwrap().unwrap(), "a");
-        assert!(matches!(next(&mut answer).await, Some(Err(Error::TimedOut))));
+        assert!(matches!(next(&mut answer).await, Some(Err(Error::TimedOut(_)))));
     }
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let request = post(&format!("http://{}/", silent.local_addr().unwrap()), empty());
-    let refused = egress.stream(request, Times { first_byte: SECOND / 10, ..soon() }).await;
-    assert!(matches!(refused, Err(Error::TimedOut)), "{refused:?}");
+    let refused = streamed(&egress, request, Times { first_byte: SECOND / 10, ..soon() }).await;
+    assert!(matches!(refused, Err(Error::TimedOut(_))), "{refused:?}");
 }
 
 #[tokio::test]
@@ -138,11 +147,11 @@ async fn a_turn_lasts_as_long_as_the_body_of_the_answer() {
     let stream = async || {
         let (parts, sent) = body();
         parts.send(Ok("a")).await.unwrap();
-        let answer = egress.stream(post(&url, sent), Times { first_byte: SECOND / 5, ..soon() }).await;
+        let answer = streamed(&egress, post(&url, sent), Times { first_byte: SECOND / 5, ..soon() }).await;
         answer.map(|answer| (parts, answer.into_body()))
     };
     let (parts, mut answer) = stream().await.unwrap();
-    assert!(matches!(stream().await, Err(Error::TimedOut)));
+    assert!(matches!(stream().await, Err(Error::TimedOut(_))));
     drop(parts);
     assert!(matches!(next(&mut answer).await, Some(Ok(_))));
     assert!(next(&mut answer).await.is_none());
@@ -150,6 +159,48 @@ async fn a_turn_lasts_as_long_as_the_body_of_the_answer() {
     let (_parts, second) = stream().await.unwrap();
     drop(second);
     assert!(stream().await.is_ok());
+}
+
+#[tokio::test]
+async fn an_execution_that_reads_no_answers_has_only_its_own_part_of_the_turns() {
+    let egress = open(|config| config.connections_per_host = 20);
+    let (url, allowance) = (format!("http://{}/", echo().await), Allowance::default());
+    let mut unread = Vec::new();
+    for _ in 0..16 {
+        let (parts, sent) = body();
+        parts.send(Ok("a")).await.unwrap();
+        let answer = egress.stream(post(&url, sent), soon(), &allowance).await.unwrap();
+        unread.push((parts, answer.into_body()));
+    }
+    let short = Times { first_byte: SECOND / 5, ..soon() };
+    let refused = egress.stream(post(&url, empty()), short, &allowance.clone()).await;
+    assert!(matches!(refused, Err(Error::TimedOut(Wait::Connection))), "{refused:?}");
+    // Another execution has its own.
+    assert!(streamed(&egress, post(&url, empty()), soon()).await.is_ok());
+    unread.pop();
+    assert!(egress.stream(post(&url, empty()), soon(), &allowance).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_was_waited_for_is_told() {
+    let egress = open(|_| {});
+    // It is connected to, and takes no part in TLS.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let short = || Times { connect: SECOND / 10, ..soon() };
+    let refused = streamed(&egress, post(&format!("https://{address}/"), empty()), short()).await;
+    assert!(matches!(refused, Err(Error::TimedOut(Wait::Connection))), "{refused:?}");
+    let times = Times { first_byte: SECOND / 5, ..short() };
+    let refused = streamed(&egress, post(&format!("http://{address}/"), empty()), times).await;
+    assert!(matches!(refused, Err(Error::TimedOut(Wait::Head))), "{refused:?}");
+    // Connecting takes no time where there is a connection, and its time is over once there is one.
+    let (parts, sent) = body();
+    parts.send(Ok("a")).await.unwrap();
+    let times = Times { between_bytes: SECOND / 5, ..short() };
+    let answer = streamed(&egress, post(&format!("http://{}/", echo().await), sent), times).await;
+    let mut answer = answer.unwrap().into_body();
+    assert!(matches!(next(&mut answer).await, Some(Ok(_))));
+    assert!(matches!(next(&mut answer).await, Some(Err(Error::TimedOut(Wait::Body)))));
 }
 
 #[tokio::test]
@@ -163,7 +214,7 @@ async fn a_body_that_is_dropped_ends_its_connection() {
         socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\nabc").await.unwrap();
         socket
     };
-    let (answer, mut socket) = tokio::join!(egress.stream(post(&url, empty()), soon()), server);
+    let (answer, mut socket) = tokio::join!(streamed(&egress, post(&url, empty()), soon()), server);
     let mut answer = answer.unwrap().into_body();
     assert_eq!(next(&mut answer).await.unwrap().unwrap(), "abc");
     drop(answer);

@@ -1,0 +1,68 @@
+//! What exchanges may have at once, beside their turns at a host.
+//!
+//! Owns the bound of one execution, and the memory for answers that are held whole. Does not own turns at a host
+//! (`hosts`). Invariants: what one execution leaves unread takes nothing that others wait for, but its share; and
+//! who waits for memory has none, so that nobody waits for ever.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Exchanges of one execution at once, whose answers it may leave unread. A page in a browser makes six at one
+/// host; a host has a hundred turns by default, for all executions.
+const EXCHANGES_MAX: usize = 16;
+
+/// Of all answers that are held whole: fifty of the largest by default, on machines with some gigabytes.
+const ANSWERS_BYTES_MAX: u64 = 512 * 1024 * 1024;
+
+/// What is counted, since a count of bytes could be too large for a permit.
+const UNIT_BYTES: u64 = 1024;
+
+/// The exchanges of one execution. A clone is the same allowance.
+#[derive(Debug, Clone)]
+pub struct Allowance(Arc<Semaphore>);
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(EXCHANGES_MAX)))
+    }
+}
+
+impl Allowance {
+    /// Waits until another exchange of the execution has ended, where it has as many as it may.
+    pub(super) async fn take(&self) -> Option<OwnedSemaphorePermit> {
+        // Never closed.
+        Arc::clone(&self.0).acquire_owned().await.ok()
+    }
+}
+
+/// Memory for answers that are held whole.
+#[derive(Debug, Clone)]
+pub(super) struct Room {
+    units: Arc<Semaphore>,
+}
+
+impl Room {
+    /// Room for the largest answer that may come, at the least.
+    pub(super) fn for_answers_of(bytes_max: u64) -> Self {
+        Self::of(bytes_max.max(ANSWERS_BYTES_MAX))
+    }
+
+    pub(super) fn of(bytes: u64) -> Self {
+        let units = usize::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(usize::MAX);
+        Self { units: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))) }
+    }
+
+    /// Waits for room for so many bytes, until what comes back is dropped.
+    pub(super) async fn take(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
+        // Never closed.
+        Arc::clone(&self.units).acquire_many_owned(units).await.ok()
+    }
+}
+
+/// Gives back what an answer of so many bytes has not filled.
+pub(super) fn keep(room: &mut OwnedSemaphorePermit, bytes: usize) {
+    let units = usize::try_from((bytes as u64).div_ceil(UNIT_BYTES)).unwrap_or(usize::MAX);
+    drop(room.split(room.num_permits().saturating_sub(units)));
+}
