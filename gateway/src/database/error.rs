@@ -28,7 +28,7 @@ pub enum Error {
         what: String,
         /// Whether it may go well at the next try: a lock, a serialization, a connection.
         is_transient: bool,
-        /// For the operator.
+        /// For the operator: of the way to the database only, since what a database says has values in it.
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },

@@ -45,6 +45,8 @@ pub(super) struct State {
     pub(super) outside: Arc<Outside>,
     /// Requests that were sent with a key of the host's.
     pub(super) keyed_requests: u32,
+    /// Whether the log has a database that can't be reached.
+    pub(super) has_told_of_databases: bool,
     denials: Denials,
     host_calls_left: u32,
     host_calls_max: u32,
@@ -71,6 +73,7 @@ impl State {
             deadline,
             outside,
             keyed_requests: 0,
+            has_told_of_databases: false,
             denials: Denials::default(),
             host_calls_left: bounds.host_calls,
             host_calls_max: bounds.host_calls,

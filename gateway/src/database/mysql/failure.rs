@@ -20,6 +20,8 @@ const INTERRUPTED: [u16; 3] = [1317, 1969, 3024];
 const TRANSIENT: [u16; 9] = [LOCK_WAIT_TIMEOUT, DEADLOCK, 1040, 1053, 1203, 1226, 1927, 2006, 2013];
 /// After these the server has hung up.
 const HUNG_UP: [u16; 5] = [1053, 1927, 2006, 2013, 4031];
+/// More than the user may have at once or in an hour; the messages name the user.
+const OF_USERS: [u16; 2] = [1203, 1226];
 /// A right that the user has not; the messages name it and its host.
 const DENIED: [u16; 12] = [1044, 1045, 1095, 1142, 1143, 1227, 1290, 1370, 1410, 1419, 1698, 1873];
 /// A value that doesn't fit, with the value in the message.
@@ -113,6 +115,8 @@ fn told(answer: ServerError) -> Error {
     let state = answer.state.get(..2).unwrap_or_default();
     let what = if DENIED.contains(&code) {
         format!("the database's user may not do this ({code})")
+    } else if OF_USERS.contains(&code) {
+        format!("the database takes no more of its user now ({code})")
     } else if [LOCK_WAIT_TIMEOUT, DEADLOCK].contains(&code)
         || OF_STATEMENTS.contains(&code)
         || STATES_OF_STATEMENTS.contains(&state)
@@ -122,7 +126,8 @@ fn told(answer: ServerError) -> Error {
     } else {
         format!("the database failed ({code})")
     };
-    Error::Failed { what, is_transient: TRANSIENT.contains(&code), source: Some(answer.into()) }
+    // The message as it is has values, which belong in no log.
+    Error::Failed { what, is_transient: TRANSIENT.contains(&code), source: None }
 }
 
 fn without_values(answer: &ServerError) -> String {

@@ -99,7 +99,12 @@ fn told(answer: &DbError) -> Error {
     if let Some(number) = parameter(answer) {
         return Error::Invalid(format!("${number}: {message}"));
     }
-    let what = format!("{message} ({})", code.code());
+    // Of the system, its resources, its configuration and its own mistakes: with paths in them.
+    let is_of_the_server = ["53", "58", "F0", "XX"].contains(&code.code().get(..2).unwrap_or_default());
+    let what = match is_of_the_server {
+        true => format!("the database failed ({})", code.code()),
+        false => format!("{message} ({})", code.code()),
+    };
     Error::Failed { what, is_transient: is_transient(code), source: None }
 }
 

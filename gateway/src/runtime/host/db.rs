@@ -58,9 +58,15 @@ impl State {
             Error::TooLarge(_) => HostError::LimitExceeded(text),
             Error::TimedOut => HostError::TimedOut(text),
             Error::Failed { source, is_transient, .. } => {
-                let cause = source.map(|source| source.to_string()).unwrap_or_default();
                 let (module, execution_id) = (&self.call.module.name, self.call.execution_id);
-                tracing::debug!(%module, %execution_id, database = name, is_transient, cause, "{text}");
+                match source {
+                    // Once an execution: a step may try ten thousand times.
+                    Some(cause) if !self.has_told_of_databases => {
+                        self.has_told_of_databases = true;
+                        tracing::warn!(%module, %execution_id, database = name, %cause, "{text}");
+                    }
+                    _ => tracing::debug!(%module, %execution_id, database = name, is_transient, "{text}"),
+                }
                 HostError::Failed(text)
             }
         }
