@@ -15,6 +15,7 @@ libfuzzer_sys::fuzz_target!(|input: (u8, &str, &str)| {
         _ => text,
     };
     check_exact(kind, resource);
+    check_mapped(input.0);
     let permission = Permission { permission: kind, resource: glob.to_owned() };
     if permission.check().is_err() {
         return;
@@ -27,8 +28,35 @@ libfuzzer_sys::fuzz_target!(|input: (u8, &str, &str)| {
     }
     if covers && http {
         check_host(glob, resource);
+        check_segments(glob, resource);
     }
 });
+
+/// A host that is an IPv4 address in an IPv6 one is covered as it was written, and as it is matched.
+fn check_mapped(last: u8) {
+    let written = format!("http://[::ffff:127.0.0.{last}]/");
+    let target = Target::parse(&written).expect("a URL");
+    check_exact(PermissionKind::HttpRead, target.resource());
+    let permission = Permission { permission: PermissionKind::HttpRead, resource: written };
+    let set = PermissionSet::new(&[permission]).expect("a glob");
+    assert!(set.allows(PermissionKind::HttpRead, target.resource()), "{}", target.resource());
+}
+
+/// Without `**`, what is covered has as many segments as the glob, however often a server decodes its path.
+fn check_segments(glob: &str, resource: &str) {
+    // Alternatives and classes may have slashes that are none of it, and what is written encoded is meant.
+    if glob.contains("**") || glob.contains(['{', '[', '\\', '%']) {
+        return;
+    }
+    let slashes = |bytes: &[u8]| bytes.iter().filter(|byte| matches!(byte, b'/' | b'\\')).count();
+    let mut decoded = resource.as_bytes().to_vec();
+    for _ in 0..4 {
+        assert_eq!(slashes(&decoded), slashes(glob.as_bytes()), "{glob} covers {resource}");
+        decoded = percent_encoding::percent_decode(&decoded).collect();
+    }
+    let empty = |url: &str| url.matches("//").count();
+    assert!(empty(resource) <= empty(glob), "{glob} covers {resource}");
+}
 
 /// The permission for one resource covers it.
 fn check_exact(kind: PermissionKind, resource: &str) {
