@@ -175,7 +175,11 @@ async fn changes_made_at_once_are_all_whole() {
 
 fn permissions() -> impl Strategy<Value = Vec<(&'static str, String)>> {
     let kinds = vec!["http:read", "http:write", "database:read", "database:write", "secret:use"];
-    prop::collection::vec((prop::sample::select(kinds), "[a-z*/:.@-]{1,30}"), 0..6)
+    let permission = (prop::sample::select(kinds), "[a-z*/:.-]{1,30}").prop_map(|(kind, text)| {
+        let resource = if kind.starts_with("http:") { format!("https://a.example/{text}") } else { text };
+        (kind, resource)
+    });
+    prop::collection::vec(permission, 0..6)
 }
 
 /// P26: what is put is what is there, also for the next gateway on the same data.
