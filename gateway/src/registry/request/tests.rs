@@ -88,7 +88,7 @@ fn an_import_that_no_permission_allows_is_warned_of() {
 
 #[test]
 fn a_list_that_is_too_much_only_as_a_whole_is_told_of_as_a_whole() {
-    let large = permission(PermissionKind::HttpRead, &"?".repeat(2048));
+    let large = permission(PermissionKind::HttpRead, &format!("https://{}", "?".repeat(2040)));
     assert_eq!(found(&Upload { permissions: vec![large.clone()], ..upload() }), []);
     assert_eq!(found(&Upload { permissions: vec![large; 200], ..upload() }), [pair("/permissions", "too-complex")]);
 }
