@@ -66,7 +66,7 @@ impl Failure {
     pub(super) fn into_error(self) -> Error {
         match self {
             Self::Refused(error) | Self::Abandoned(error) => error,
-            Self::Driver(Driver::Server(answer)) => told(answer),
+            Self::Driver(Driver::Server(answer)) => told(&answer),
             Self::Driver(error) if is_too_large(&error) => {
                 Error::TooLarge("a row of the answer, or the statement, is too long".to_owned())
             }
@@ -104,7 +104,7 @@ fn is_too_large(error: &Driver) -> bool {
     false
 }
 
-fn told(answer: ServerError) -> Error {
+fn told(answer: &ServerError) -> Error {
     let code = answer.code;
     if INTERRUPTED.contains(&code) {
         return Error::TimedOut;
@@ -121,7 +121,7 @@ fn told(answer: ServerError) -> Error {
         || OF_STATEMENTS.contains(&code)
         || STATES_OF_STATEMENTS.contains(&state)
     {
-        let message: String = without_values(&answer).chars().take(MESSAGE_CHARACTERS_MAX).collect();
+        let message: String = without_values(answer).chars().take(MESSAGE_CHARACTERS_MAX).collect();
         format!("{message} ({code})")
     } else {
         format!("the database failed ({code})")
@@ -152,7 +152,7 @@ mod tests {
 
     fn words(code: u16, state: &str, message: &str) -> String {
         let (message, state) = (message.to_owned(), state.to_owned());
-        told(ServerError { code, message, state }).to_string()
+        told(&ServerError { code, message, state }).to_string()
     }
 
     #[test]
@@ -176,7 +176,7 @@ mod tests {
             assert!(!words.contains("secret") && words.contains(&code.to_string()), "{words}");
         }
         assert!(matches!(
-            told(ServerError { code: 1317, message: String::new(), state: String::new() }),
+            told(&ServerError { code: 1317, message: String::new(), state: String::new() }),
             Error::TimedOut
         ));
     }

@@ -101,10 +101,8 @@ fn told(answer: &DbError) -> Error {
     }
     // Of the system, its resources, its configuration and its own mistakes: with paths in them.
     let is_of_the_server = ["53", "58", "F0", "XX"].contains(&code.code().get(..2).unwrap_or_default());
-    let what = match is_of_the_server {
-        true => format!("the database failed ({})", code.code()),
-        false => format!("{message} ({})", code.code()),
-    };
+    let message = if is_of_the_server { "the database failed" } else { message.as_str() };
+    let what = format!("{message} ({})", code.code());
     Error::Failed { what, is_transient: is_transient(code), source: None }
 }
 

@@ -150,9 +150,7 @@ mod tests {
         for resource in ["*", "**", "https://*.example.com/v1/**", &format!("https://a.example/{}", "a".repeat(2030))] {
             assert_eq!(check(resource), Ok(()), "{resource}");
         }
-        for resource in
-            ["", "[a", "{a", "a{b}}", "\\", "a@b.example", &format!("https://a.example/{}", "a".repeat(2031))]
-        {
+        for resource in ["", "[a", "{a", "a{b}}", "\\", &format!("https://a.example/{}", "a".repeat(2031))] {
             assert!(check(resource).is_err(), "{resource}");
         }
     }
