@@ -1,7 +1,7 @@
 //! What `db.query` of one row costs on PostgreSQL, beside the same query through deadpool.
 //!
 //! Goal: 1.2 times as much at most. The two take turns, so that both see the same machine.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "what starts the server is shared with the tests")]
+#![expect(clippy::unwrap_used, reason = "a query that fails ends the bench")]
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,10 +11,6 @@ use criterion::Criterion;
 use sluice::config::{Database, DatabaseUrl};
 use sluice::database::{Databases, Statement};
 use tokio::runtime::Runtime;
-
-#[allow(dead_code, reason = "the tests use more of it")]
-#[path = "../../gateway/tests/it/support/postgres.rs"]
-mod postgres;
 
 /// The product's allocator.
 #[global_allocator]
@@ -32,9 +28,9 @@ const QUERIES: u32 = 100;
 fn main() -> Result<()> {
     let mut criterion = Criterion::default().sample_size(20).configure_from_args();
     let tokio = Runtime::new()?;
-    let server = postgres::Server::start_with(&[]);
-    let database = server.database();
-    tokio.block_on(async { database.connect().await.batch_execute(TABLE).await })?;
+    let server = local_servers::postgres::Server::start_with(&[])?;
+    let database = server.database()?;
+    tokio.block_on(async { database.connect().await?.batch_execute(TABLE).await })?;
 
     let url = DatabaseUrl::parse(&database.url(), std::path::Path::new(".")).map_err(anyhow::Error::msg)?;
     let ours = Databases::open(&BTreeMap::from([("orders".to_owned(), Database::new(url))]))?;

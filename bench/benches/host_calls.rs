@@ -3,7 +3,6 @@
 //! The slope between an execution with one host call and one with many, so the instance is not in it; the
 //! guest's own loop is a few instructions. `db.query` and `http.send` stand beside the same done natively: through
 //! deadpool with a prepared statement, and by a pooled hyper client; the goal for both is 1.2 times that.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "what starts the server is shared with the tests")]
 
 use std::hint::black_box;
 use std::net::SocketAddr;
@@ -24,10 +23,6 @@ use sluice::model::{JsonText, Permission, PermissionKind};
 use sluice_bench::in_process::{Ending, Guest, InProcess, json as parsed};
 use tokio_postgres::NoTls;
 
-#[allow(dead_code, reason = "the tests use more of it")]
-#[path = "../../gateway/tests/it/support/postgres.rs"]
-mod postgres;
-
 /// The product's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -46,8 +41,8 @@ const REQUESTS: usize = 20_000;
 fn main() -> Result<()> {
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let mut criterion = Criterion::default().configure_from_args();
-    let server = postgres::Server::start_with(&[]);
-    let database = server.database();
+    let server = local_servers::postgres::Server::start_with(&[])?;
+    let database = server.database()?;
     tokio.block_on(fill(&database))?;
     let (address, connections) = upstream()?;
     let runtime = tokio.block_on(InProcess::open(|config| {
@@ -110,7 +105,7 @@ fn from_guest(
 fn natively(
     criterion: &mut Criterion,
     tokio: &tokio::runtime::Runtime,
-    database: &postgres::Database,
+    database: &local_servers::postgres::Database,
     url: &str,
 ) -> Result<()> {
     let mut group = criterion.benchmark_group("natively");
@@ -143,8 +138,8 @@ async fn query(pool: &Pool) -> Result<i64> {
     Ok(row.try_get("price_cents")?)
 }
 
-async fn fill(database: &postgres::Database) -> Result<()> {
-    let client = database.connect().await;
+async fn fill(database: &local_servers::postgres::Database) -> Result<()> {
+    let client = database.connect().await?;
     let sql = "create table products (id int primary key, name text, price_cents bigint);
         insert into products select n, 'product ' || n, n * 10 from generate_series(1, 1000) n; analyze products";
     client.batch_execute(sql).await.context("the table can't be made")

@@ -2,7 +2,6 @@
 //!
 //! Goals: 10 000 records a second from one gateway, and a page within 20 ms. Both databases are on this
 //! machine's disk and sync it as they do in use; the server is started here, with data of its own.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "what starts the server is shared with the tests")]
 
 use std::sync::Arc;
 
@@ -16,10 +15,6 @@ use sluice::store::sqlite::SqliteStore;
 use sluice::store::{ModuleFilter, PageRequest, SharedStore};
 use sluice_bench::in_process;
 use tokio::runtime::Runtime;
-
-#[allow(dead_code, reason = "the tests use more of it")]
-#[path = "../../gateway/tests/it/support/postgres.rs"]
-mod postgres;
 
 /// The product's allocator.
 #[global_allocator]
@@ -46,8 +41,8 @@ const POSTGRES_MODULES: &str = "
 fn main() -> Result<()> {
     let mut criterion = Criterion::default().sample_size(20).configure_from_args();
     let tokio = Runtime::new()?;
-    let server = postgres::Server::start_with(&[]);
-    let database = server.database();
+    let server = local_servers::postgres::Server::start_with(&[])?;
+    let database = server.database()?;
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("sluice.db");
 
@@ -63,7 +58,7 @@ fn main() -> Result<()> {
     rusqlite::Connection::open(&file)?.execute_batch(SQLITE_MODULES)?;
     tokio.block_on(async {
         for statement in POSTGRES_MODULES.split(';') {
-            database.connect().await.batch_execute(statement).await?;
+            database.connect().await?.batch_execute(statement).await?;
         }
         anyhow::Ok(())
     })?;

@@ -33,8 +33,9 @@ schemathesis.openapi.format(
     "glob",
     st.one_of(
         st.sampled_from(["*", "**", "https://api.example.com/*", "orders", "stripe-key@api.stripe.com", "{a,b}", "[a-z]"]),
-        # Any text without the characters that need a partner.
-        st.text(st.characters(exclude_characters="[]{}\\", exclude_categories=("Cs",)), min_size=1, max_size=60),
+        # Any text without the characters that need a partner; a host, which is ASCII, begins after `@` or `://`.
+        st.text(st.characters(exclude_characters="[]{}\\@:", exclude_categories=("Cs",)), min_size=1, max_size=60),
+        st.text(st.characters(exclude_characters="[]{}\\", max_codepoint=127), min_size=1, max_size=60),
     ),
 )
 

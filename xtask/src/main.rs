@@ -13,7 +13,6 @@ mod gateway;
 mod guests;
 mod http;
 mod licences;
-mod postgres;
 mod project;
 mod sources;
 mod steps;

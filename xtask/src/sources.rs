@@ -14,7 +14,7 @@ const LINES_MAX: usize = 600;
 pub fn check(step: &mut Step, root: &Path) -> Result<()> {
     let mut problems = Vec::new();
     let mut count = 0;
-    for folder in ["gateway", "bench", "fuzz", "xtask"] {
+    for folder in ["gateway", "local-servers", "bench", "fuzz", "xtask"] {
         for file in files_below(&root.join(folder), "rs")? {
             let text = fs::read_to_string(&file).with_context(|| format!("can't read {}", file.display()))?;
             let name = file.strip_prefix(root).unwrap_or(&file);

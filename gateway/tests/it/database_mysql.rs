@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use local_servers::mariadb::{self, Database};
 use mysql_async::prelude::Queryable as _;
 use serde_json::{Value, json};
 use sluice::config::{self, DatabaseUrl};
 use sluice::database::{Databases, Error, Statement};
-
-use crate::support::mariadb::{self, Database};
 
 struct Shop {
     at: Database,
@@ -17,12 +16,12 @@ struct Shop {
 }
 
 impl Shop {
-    async fn new() -> Self {
-        Self::with(|_| {}).await
+    fn new() -> Self {
+        Self::with(|_| {})
     }
 
-    async fn with(change: impl FnOnce(&mut config::Database)) -> Self {
-        Self::on(mariadb::database().await, change)
+    fn with(change: impl FnOnce(&mut config::Database)) -> Self {
+        Self::on(mariadb::database(), change)
     }
 
     fn on(at: Database, change: impl FnOnce(&mut config::Database)) -> Self {
@@ -69,7 +68,7 @@ fn invalid(result: Result<impl std::fmt::Debug, Error>) -> String {
 
 #[tokio::test]
 async fn every_type_of_mariadb_goes_in_and_comes_out_as_documented() {
-    let shop = Shop::new().await;
+    let shop = Shop::new();
     let table = [
         // The column's type, what is given, and what is returned.
         ("boolean", json!(true), json!(1)),
@@ -138,7 +137,7 @@ async fn every_type_of_mariadb_goes_in_and_comes_out_as_documented() {
 
 #[tokio::test]
 async fn a_parameter_of_mariadb_is_what_its_json_is() {
-    let shop = Shop::new().await;
+    let shop = Shop::new();
     let rows = shop.query(
         "select $1 as nothing, $2 + 1 as yes, $3 as integer_number, cast($4 as decimal(40,20)) as exact, $5 as text, $6 as list",
         json!([null, true, i64::MAX, "0.12345678901234567890", "x", [1]]),
@@ -152,7 +151,7 @@ async fn a_parameter_of_mariadb_is_what_its_json_is() {
 
 #[tokio::test]
 async fn parameters_of_mariadb_are_bound_by_number_and_counted() {
-    let shop = Shop::new().await;
+    let shop = Shop::new();
     let rows = shop.query("select $2 as a, '$1' as b, $1 as c, $2 as d -- $3", json!([1, "x"])).await.unwrap();
     assert_eq!(rows, json!([{"a": "x", "b": "$1", "c": 1, "d": "x"}]));
     assert_eq!(shop.query("select ? as a, ? as b;", json!([1, 2])).await.unwrap(), json!([{"a": 1, "b": 2}]));
@@ -182,7 +181,7 @@ async fn parameters_of_mariadb_are_bound_by_number_and_counted() {
 
 #[tokio::test]
 async fn a_query_of_mariadb_only_reads_and_what_is_executed_tells_the_rows_that_it_changed() {
-    let shop = Shop::new().await;
+    let shop = Shop::new();
     assert_eq!(shop.execute("create table stock (sku varchar(9) primary key, count int)", json!([])).await.unwrap(), 0);
     let three = "insert into stock values ('a', 1), ('b', 2), ('c', 3)";
     assert_eq!(shop.execute(three, json!([])).await.unwrap(), 3);
@@ -191,7 +190,7 @@ async fn a_query_of_mariadb_only_reads_and_what_is_executed_tells_the_rows_that_
     assert_eq!(shop.execute("delete from stock where sku = 'e'", json!([])).await.unwrap(), 1);
     shop.execute("create index of_stock on stock (count)", json!([])).await.unwrap();
     shop.execute("create view dear as select * from stock where count > 5", json!([])).await.unwrap();
-    let mut beside = shop.at.connect().await;
+    let mut beside = shop.at.connect().await.unwrap();
     let function = "create function taken() returns int modifies sql data begin delete from stock; return 1; end";
     beside.query_drop(function).await.unwrap();
     assert!(invalid(shop.query("select taken() as a", json!([])).await).contains("only reads"));
@@ -246,7 +245,7 @@ async fn a_query_of_mariadb_only_reads_and_what_is_executed_tells_the_rows_that_
 
 #[tokio::test]
 async fn answers_of_mariadb_are_bounded_as_they_stream_and_the_rest_is_not_waited_for() {
-    let shop = Shop::with(|database| (database.rows_max, database.pool) = (100, 1)).await;
+    let shop = Shop::with(|database| (database.rows_max, database.pool) = (100, 1));
     let started = Instant::now();
     assert_eq!(shop.query("select seq from seq_1_to_100", json!([])).await.unwrap().as_array().unwrap().len(), 100);
     let many = shop.query("select a.seq from seq_1_to_10000000 a", json!([])).await;
@@ -263,8 +262,8 @@ async fn answers_of_mariadb_are_bounded_as_they_stream_and_the_rest_is_not_waite
 
 #[tokio::test]
 async fn a_statement_of_mariadb_that_nobody_waits_for_is_killed_at_its_server() {
-    let shop = Shop::with(|database| database.pool = 1).await;
-    let mut beside = shop.at.connect().await;
+    let shop = Shop::with(|database| database.pool = 1);
+    let mut beside = shop.at.connect().await.unwrap();
     let running = format!(
         "select count(*) from information_schema.processlist where db = '{}' and info like 'select sleep(60)%'",
         shop.at.name()
@@ -290,10 +289,10 @@ async fn a_statement_of_mariadb_that_nobody_waits_for_is_killed_at_its_server() 
 
 #[tokio::test]
 async fn a_lock_of_another_on_mariadb_is_waited_for_within_the_time_and_no_longer() {
-    let shop = Shop::with(|database| (database.timeout_ms, database.pool) = (500, 1)).await;
+    let shop = Shop::with(|database| (database.timeout_ms, database.pool) = (500, 1));
     shop.execute("create table stock (i int primary key) engine = innodb", json!([])).await.unwrap();
     shop.execute("insert into stock values (1)", json!([])).await.unwrap();
-    let mut other = shop.at.connect().await;
+    let mut other = shop.at.connect().await.unwrap();
     other.query_drop("start transaction").await.unwrap();
     other.query_drop("update stock set i = 2").await.unwrap();
     assert_eq!(shop.query("select i from stock", json!([])).await.unwrap(), json!([{"i": 1}]));
@@ -310,7 +309,7 @@ async fn a_lock_of_another_on_mariadb_is_waited_for_within_the_time_and_no_longe
 
 #[tokio::test]
 async fn nothing_of_one_statement_is_left_for_the_next_on_its_connection() {
-    let shop = Shop::with(|database| database.pool = 1).await;
+    let shop = Shop::with(|database| database.pool = 1);
     shop.execute("create table stock (i int auto_increment primary key, note text)", json!([])).await.unwrap();
     shop.execute("insert into stock (note) values ('x')", json!([])).await.unwrap();
     let lock = format!("select get_lock('{}', 0) as got", shop.at.name());
@@ -322,7 +321,7 @@ async fn nothing_of_one_statement_is_left_for_the_next_on_its_connection() {
         shop.query("select @secret := 'hunter2' as a", json!([])).await.unwrap();
         assert_eq!(shop.query(&lock, json!([])).await.unwrap(), json!([{"got": 1}]));
         // Another's: the lock is free again.
-        let mut beside = shop.at.connect().await;
+        let mut beside = shop.at.connect().await.unwrap();
         let free: Option<u8> =
             beside.query_first(lock.replace("get_lock", "is_free_lock").replace(", 0)", ")")).await.unwrap();
         assert_eq!(free, Some(1));
@@ -339,11 +338,11 @@ async fn nothing_of_one_statement_is_left_for_the_next_on_its_connection() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mariadb_that_restarts_in_the_middle_is_reached_again_by_the_next_statement() {
-    let mut server = tokio::task::spawn_blocking(mariadb::Server::start).await.unwrap();
-    let shop = Shop::on(server.database().await, |database| database.timeout_ms = 60_000);
+    let mut server = tokio::task::spawn_blocking(mariadb::Server::start).await.unwrap().unwrap();
+    let shop = Shop::on(server.database().unwrap(), |database| database.timeout_ms = 60_000);
     let databases = std::sync::Arc::new(shop.databases);
     assert!(query(&databases, "select 1 as a", "[]").await.is_ok());
-    let mut beside = shop.at.connect().await;
+    let mut beside = shop.at.connect().await.unwrap();
     let running = tokio::spawn({
         let databases = std::sync::Arc::clone(&databases);
         async move { query(&databases, "select sleep(50) as a", "[]").await }
@@ -351,7 +350,7 @@ async fn a_mariadb_that_restarts_in_the_middle_is_reached_again_by_the_next_stat
     let count = "select count(*) from information_schema.processlist where info like 'select sleep(50)%'";
     while beside.query_first::<u64, _>(count).await.unwrap() == Some(0) {}
     server = tokio::task::spawn_blocking(move || {
-        server.stop();
+        server.stop().unwrap();
         server
     })
     .await
@@ -361,7 +360,7 @@ async fn a_mariadb_that_restarts_in_the_middle_is_reached_again_by_the_next_stat
     let (what, is_transient) = failed(query(&databases, "select 1 as a", "[]").await);
     assert!(what == "the database can't be reached" && is_transient, "{what}");
     let _server = tokio::task::spawn_blocking(move || {
-        server.start_again();
+        server.start_again().unwrap();
         server
     })
     .await
@@ -371,7 +370,7 @@ async fn a_mariadb_that_restarts_in_the_middle_is_reached_again_by_the_next_stat
 
 #[tokio::test]
 async fn who_connects_to_mariadb_and_where_is_told_to_no_step() {
-    let shop = Shop::new().await;
+    let shop = Shop::new();
     for url in [
         shop.at.url_of("sluice", "wrong"),
         shop.at.url_of("nobody", "wrong"),
@@ -381,7 +380,7 @@ async fn who_connects_to_mariadb_and_where_is_told_to_no_step() {
         let (what, _) = failed(query(&open(&url, |_| {}), "select 1 as a", "[]").await);
         assert_eq!(what, "the database can't be reached");
     }
-    let mut beside = shop.at.connect().await;
+    let mut beside = shop.at.connect().await.unwrap();
     let name = shop.at.name();
     beside.query_drop(format!("create user {name}@'%' identified by 'x'")).await.unwrap();
     beside.query_drop(format!("grant select on {name}.* to {name}@'%'")).await.unwrap();
@@ -417,8 +416,9 @@ async fn tls_to_mariadb_is_as_the_url_says() {
     let stranger = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     std::fs::write(path("stranger.pem"), stranger.cert.pem()).unwrap();
     let settings = ["ca", "cert", "key"].map(|name| format!("--ssl-{name}={}", path(&format!("{name}.pem")).display()));
-    let server = tokio::task::spawn_blocking(move || mariadb::Server::start_with(|_| settings.to_vec())).await.unwrap();
-    let at = server.database().await;
+    let server =
+        tokio::task::spawn_blocking(move || mariadb::Server::start_with(settings.into())).await.unwrap().unwrap();
+    let at = server.database().unwrap();
     let cipher = "select variable_value <> '' as is_encrypted from information_schema.session_status \
                   where variable_name = 'Ssl_cipher'";
     let by_name = at.url().replace("127.0.0.1", "localhost");
@@ -452,7 +452,7 @@ async fn tls_to_mariadb_is_as_the_url_says() {
         assert!(what == "the database can't be reached" && !is_transient, "{url}: {what}");
     }
     // One without TLS: taken as it is where the URL only prefers.
-    let plain = mariadb::database().await;
+    let plain = mariadb::database();
     assert!(query(&open(&with(&plain.url(), "prefer", ""), |_| {}), "select 1 as a", "[]").await.is_ok());
     let refused = query(&open(&with(&plain.url(), "require", ""), |_| {}), "select 1 as a", "[]").await;
     assert_eq!(failed(refused).0, "the database can't be reached");

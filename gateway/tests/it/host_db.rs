@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use local_servers::{mariadb, postgres};
 use proptest::prelude::*;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sluice::config::{Config, Database, DatabaseUrl};
 
-use crate::support::{Answer, TestGateway, guest, mariadb, postgres, property};
+use crate::support::{Answer, TestGateway, guest, property};
 
 /// A gateway with each kind of database, under its kind's name, and a module that may use them all.
 struct Setup {
@@ -18,7 +19,7 @@ struct Setup {
 const KINDS: [&str; 3] = ["postgres", "mysql", "sqlite"];
 
 async fn setup(change: impl FnOnce(&mut Config)) -> Setup {
-    let servers = (postgres::database(), mariadb::database().await);
+    let servers = (postgres::database(), mariadb::database());
     let gw = TestGateway::start_with(|config| {
         for url in [servers.0.url(), servers.1.url(), "sqlite:steps.db".to_owned()] {
             let parsed = DatabaseUrl::parse(&url, &config.data_dir).unwrap();

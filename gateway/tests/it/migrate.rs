@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::support::postgres::{Database, database};
 use crate::support::process::output;
+use local_servers::postgres::{Database, database};
 
 async fn migrate(folder: &std::path::Path, configuration: &str, flags: &[&str]) -> (Option<i32>, String, String) {
     std::fs::write(folder.join("sluice.toml"), configuration).unwrap();

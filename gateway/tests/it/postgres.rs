@@ -11,10 +11,10 @@ use sluice::config::{Config, Postgres, Store};
 use crate::support::component::echo;
 use crate::support::files::{Files, blob};
 use crate::support::keys::{KEYS, of_role};
-use crate::support::postgres::{Database, Server, database};
 use crate::support::process::output;
 use crate::support::s3::S3Server;
 use crate::support::{Answer, Process, TestGateway, compile_in, guest};
+use local_servers::postgres::{Database, Server, database};
 
 const MODULES: &str = "/api/v1/wasm/modules";
 
@@ -237,14 +237,14 @@ async fn a_database_that_is_away_at_the_start_is_named_and_the_exit_code_is_1() 
 
 #[tokio::test]
 async fn a_gateway_outlives_its_database_and_loses_no_record() {
-    let mut server = Server::start();
-    let database = server.database();
+    let mut server = Server::start().unwrap();
+    let database = server.database().unwrap();
     let (first, second) = two(&database).await;
     first.upload("echo", "1.0.0", echo("a")).await.expect_status(201);
     soon("the module", async || second.get(&format!("{MODULES}/echo")).await.status == 200).await;
     replicate(&first, &second);
     second.invoke("echo", json!(0)).await.expect_status(200);
-    server.stop();
+    server.stop().unwrap();
 
     let unready = first.eventually("/readyz", |answer| answer.status == 503).await.json();
     assert_eq!(unready["checks"], json!({"store": "failed", "blobs": "ok"}));
@@ -270,7 +270,7 @@ async fn a_gateway_outlives_its_database_and_loses_no_record() {
     assert_eq!((unseen.header("location"), unseen.header("retry-after")), ("", "1"));
     unseen.expect_refusal(503, "overloaded");
 
-    server.start_again();
+    server.start_again().unwrap();
     first.eventually("/readyz", |answer| answer.status == 200).await;
     first.eventually("/api/v1/wasm/executions?status=canceled", |answer| answer.json()["total"] == 1).await;
     for id in &ids {
@@ -289,7 +289,7 @@ async fn a_change_is_taken_over_whose_telling_was_lost() {
     let database = database();
     let (first, second) = two(&database).await;
     first.upload("echo", "1.0.0", echo("a")).await.expect_status(201);
-    let client = database.connect().await;
+    let client = database.connect().await.unwrap();
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                WHERE datname = current_database() AND query LIKE 'LISTEN%'";
     for version in ["1.1.0", "1.2.0", "1.3.0"] {
@@ -305,7 +305,7 @@ async fn a_database_that_hangs_holds_up_lists_for_a_time_and_calls_for_none() {
     let gateway = TestGateway::start_with(on(&database.url())).await;
     gateway.upload("echo", "1.0.0", echo("a")).await.expect_status(201);
     gateway.invoke("echo", json!(1)).await.expect_status(200);
-    let mut client = database.connect().await;
+    let mut client = database.connect().await.unwrap();
     let lock = client.transaction().await.unwrap();
     lock.batch_execute("LOCK TABLE modules, executions IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let started = Instant::now();

@@ -10,11 +10,11 @@ use std::sync::mpsc;
 use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
+use local_servers::postgres;
 use serde_json::{Value, json};
 
 use super::{ran, shown};
 use crate::gateway::{self, Gateway};
-use crate::postgres::Postgres;
 use crate::steps::{Paint, Step};
 use crate::{guests, project};
 
@@ -27,10 +27,12 @@ const SECRET: &str = "sk-demo-discounts-1f6b";
 
 /// Shows it.
 pub fn run(step: &mut Step, program: &Path, paint: Paint) -> Result<()> {
-    let postgres = Postgres::start(CATALOGUE)?;
+    let server = postgres::Server::start()?;
+    let catalogue = server.database()?;
+    catalogue.run(CATALOGUE)?;
     let (api, told) = api()?;
     let variables = [
-        ("SLUICE__DATABASES__CATALOGUE__URL", postgres.url()),
+        ("SLUICE__DATABASES__CATALOGUE__URL", catalogue.url()),
         ("SLUICE__DATABASES__CATALOGUE__READ_ONLY", "true".to_owned()),
         ("SLUICE__DATABASES__CATALOGUE__TIMEOUT_MS", "500".to_owned()),
         ("SLUICE__DATABASES__LEDGER__URL", "sqlite:ledger.db".to_owned()),

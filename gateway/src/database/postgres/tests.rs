@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::store::postgres::tests::server::{Database, Server, database};
+use local_servers::postgres::{Database, Server, database};
 
 mod guards;
 mod values;

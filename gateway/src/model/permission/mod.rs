@@ -59,7 +59,7 @@ impl PermissionKind {
 pub struct Permission {
     /// What may be done.
     pub permission: PermissionKind,
-    /// On what: a glob.
+    /// On what: a glob. A host in it is ASCII (`xn--…`).
     #[schema(min_length = 1, max_length = 2048, format = "glob")]
     pub resource: String,
 }

@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use local_servers::postgres::{Database, Server, database};
+
 use super::*;
 use crate::model::{AuditEntry, ExecutionError, ExecutionRecord, Level, Limits, Status, action};
 use crate::store::contract::{self, audit_entry, contract_tests};
@@ -7,12 +9,6 @@ use crate::store::shared::Shared;
 use crate::store::{
     Audit, AuditFilter, ExecutionFilter, Executions, KeyDeleted, KeyInserted, Keys, ModuleFilter, Modules, PageRequest,
 };
-
-// One server for the tests of the crate.
-#[path = "../../../tests/it/support/postgres.rs"]
-pub(crate) mod server;
-
-use server::{Database, database};
 
 const FIRST: PageRequest = PageRequest { page: 1, limit: 50 };
 
@@ -76,7 +72,7 @@ fn all_statements() -> Vec<String> {
 #[tokio::test]
 async fn every_statement_can_be_prepared() {
     let (database, _store) = open().await;
-    let client = database.connect().await;
+    let client = database.connect().await.unwrap();
     for statement in all_statements() {
         if let Err(error) = client.prepare(&statement).await {
             panic!("{statement}: {error:?}");
@@ -156,7 +152,7 @@ fn parameters(statement: &str) -> Vec<String> {
 #[tokio::test]
 async fn lists_come_out_of_an_index_in_order() {
     let (database, _store) = open().await;
-    let client = database.connect().await;
+    let client = database.connect().await.unwrap();
     client.batch_execute(MANY).await.unwrap();
     let mut checked = 0;
     for statement in [modules::statements(), executions::statements()].concat() {
@@ -226,7 +222,7 @@ async fn two_gateways_that_start_together_migrate_once() {
     for store in &stores {
         store.ping().await.unwrap();
     }
-    let client = database.connect().await;
+    let client = database.connect().await.unwrap();
     let applied = client.query_one("SELECT count(*) FROM sluice_schema_history", &[]).await.unwrap();
     assert_eq!(applied.get::<_, i64>(0), 4);
 }
@@ -252,7 +248,7 @@ async fn keys_of_a_version_without_ids_get_some_and_go_on_opening() {
     migrate::up_to(&config(&database.url()), 1).await;
     let old = "INSERT INTO keys (prefix, hash, name, role, created_at)
                VALUES ('000000000001', decode(repeat('07', 32), 'hex'), 'admin', 'admin', 1700000000123456)";
-    database.connect().await.batch_execute(old).await.unwrap();
+    database.connect().await.unwrap().batch_execute(old).await.unwrap();
     let store = gateway_on(&database).await;
     let found = store.all_keys().await.unwrap();
     let made_at = jiff::Timestamp::from_microsecond(1_700_000_000_123_456).unwrap();
@@ -281,15 +277,15 @@ async fn what_an_operator_has_to_mend_is_told_without_the_password() {
 async fn a_database_of_a_newer_version_or_of_another_program_is_refused() {
     let (database, store) = open().await;
     store.close().await;
-    let client = database.connect().await;
+    let client = database.connect().await.unwrap();
     client
         .batch_execute("INSERT INTO sluice_schema_history VALUES (9999, 'future', '2100-01-01T00:00:00Z', '1')")
         .await
         .unwrap();
     let newer = refusal(&database.url()).await;
     assert!(newer.contains("newer version"), "{newer}");
-    let other = server::database();
-    other.connect().await.batch_execute("CREATE TABLE modules (title TEXT)").await.unwrap();
+    let other = local_servers::postgres::database();
+    other.connect().await.unwrap().batch_execute("CREATE TABLE modules (title TEXT)").await.unwrap();
     let refused = refusal(&other.url()).await;
     assert!(refused.contains("another program"), "{refused}");
 }
@@ -336,10 +332,10 @@ async fn a_gateway_ends_its_own_executions_and_those_of_the_dead() {
     let minute = std::time::Duration::from_mins(1);
     assert_eq!(second.end_abandoned(minute, &interrupted()).await.unwrap(), 0);
     let aged = "UPDATE gateways SET seen_at = seen_at - interval '61 seconds'";
-    database.connect().await.batch_execute(aged).await.unwrap();
+    database.connect().await.unwrap().batch_execute(aged).await.unwrap();
     first.heartbeat().await.unwrap();
     assert_eq!(second.end_abandoned(minute, &interrupted()).await.unwrap(), 0);
-    database.connect().await.batch_execute(aged).await.unwrap();
+    database.connect().await.unwrap().batch_execute(aged).await.unwrap();
     assert_eq!(second.end_abandoned(minute, &interrupted()).await.unwrap(), 1);
     assert_eq!(status(&runs[0]).await, Status::Failed);
     // Of the second's own, nothing was ended, however silent it was.
@@ -358,7 +354,7 @@ async fn a_digest_is_held_by_one_of_all_gateways_until_it_lets_go() {
     let held = first.hold(digest).await.unwrap();
     drop(second.hold(other).await.unwrap());
     let mut waiting = std::pin::pin!(second.hold(digest));
-    let client = database.connect().await;
+    let client = database.connect().await.unwrap();
     // It waits in the database, which is where it would be let through wrongly.
     let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
@@ -410,7 +406,7 @@ async fn every_change_is_told_and_counted() {
     first.record_key_use(&[(keys[0].id, jiff::Timestamp::UNIX_EPOCH)]).await.unwrap();
     first.append_audit(Arc::from([entry()])).await.unwrap();
     assert_eq!(second.change_number().await.unwrap(), number);
-    let client = database.connect().await;
+    let client = database.connect().await.unwrap();
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                WHERE datname = current_database() AND query LIKE 'LISTEN%'";
     client.execute(end, &[]).await.unwrap();
@@ -420,7 +416,7 @@ async fn every_change_is_told_and_counted() {
 #[tokio::test]
 async fn what_waits_for_a_lock_is_given_up_in_time_and_leaves_nothing_behind() {
     let (database, store) = open().await;
-    let mut client = database.connect().await;
+    let mut client = database.connect().await.unwrap();
     let lock = client.transaction().await.unwrap();
     lock.batch_execute("LOCK TABLE modules IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let module = contract::module("a", "1.0.0");
@@ -441,7 +437,7 @@ async fn what_waits_for_a_lock_is_given_up_in_time_and_leaves_nothing_behind() {
 #[tokio::test]
 async fn a_call_that_was_given_up_has_happened_or_not() {
     let (database, store) = open().await;
-    let mut client = database.connect().await;
+    let mut client = database.connect().await.unwrap();
     let lock = client.transaction().await.unwrap();
     lock.batch_execute("LOCK TABLE modules IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let module = contract::module("a", "1.0.0");
@@ -471,7 +467,7 @@ async fn records_that_arrive_while_their_module_is_deleted_are_passed_over() {
         deleted.unwrap().unwrap();
     }
     assert_eq!(store.list_executions(&ExecutionFilter::default(), FIRST).await.unwrap().total, 0);
-    let client = database.connect().await;
+    let client = database.connect().await.unwrap();
     let left = client.query_one("SELECT count(*) FROM executions", &[]).await.unwrap();
     assert_eq!(left.get::<_, i64>(0), 0, "rows of modules that are gone");
 }
@@ -480,7 +476,7 @@ async fn records_that_arrive_while_their_module_is_deleted_are_passed_over() {
 async fn a_row_that_was_tampered_with_is_reported_as_corrupt() {
     let (database, store) = open().await;
     store.insert_module(&contract::module("a", "1.0.0"), &contract::row()).await.unwrap();
-    database.connect().await.batch_execute("UPDATE modules SET limits = 'none'").await.unwrap();
+    database.connect().await.unwrap().batch_execute("UPDATE modules SET limits = 'none'").await.unwrap();
     assert!(matches!(store.all_modules().await, Err(Error::Corrupt { .. })));
 }
 
@@ -518,11 +514,11 @@ async fn a_server_proves_who_it_is_as_sslmode_asks() {
     let folder = tempfile::tempdir().unwrap();
     let (certificate, key, authority) = certificates(folder.path());
     let (_, _, stranger) = certificates(folder.path());
-    let mut server = server::Server::start();
-    server.stop();
-    server.encrypt_with(&certificate, &key);
-    server.start_again();
-    let database = server.database();
+    let mut server = Server::start().unwrap();
+    server.stop().unwrap();
+    server.encrypt_with(&certificate, &key).unwrap();
+    server.start_again().unwrap();
+    let database = server.database().unwrap();
     let by_address = database.url();
     let by_name = by_address.replace("127.0.0.1", "localhost");
     let with =

@@ -14,7 +14,7 @@ const ANYTHING_OF_OURS: &str =
 #[tokio::test]
 async fn a_query_writes_nothing_whatever_it_calls() {
     let database = database();
-    let client = database.connect().await;
+    let client = database.connect().await.unwrap();
     client
         .batch_execute(
             "CREATE TABLE t (a int); CREATE SEQUENCE s;
@@ -89,7 +89,7 @@ async fn a_table_that_is_altered_is_read_as_it_is_now() {
 #[tokio::test]
 async fn nothing_of_a_session_is_left_for_the_next() {
     let database = database();
-    let client = database.connect().await;
+    let client = database.connect().await.unwrap();
     client
         .batch_execute(
             "CREATE ROLE reset_role; CREATE SEQUENCE s;
@@ -157,7 +157,7 @@ async fn assert_clean(pool: &Pool, after: &str) {
 #[tokio::test]
 async fn what_a_role_may_not_do_is_told() {
     let database = database();
-    let client = database.connect().await;
+    let client = database.connect().await.unwrap();
     client.batch_execute("CREATE ROLE nobody_at_all LOGIN PASSWORD 'x'; CREATE TABLE t (a int)").await.unwrap();
     let (_, at) = database.url().split_once('@').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
     let pool = pool(&format!("postgres://nobody_at_all:x@{at}"));
@@ -179,7 +179,7 @@ async fn what_a_role_may_not_do_is_told() {
 #[tokio::test]
 async fn ten_million_rows_are_refused_after_the_first_few_and_their_statement_ends() {
     let database = database();
-    let client = database.connect().await;
+    let client = database.connect().await.unwrap();
     let (port, received) = counting_proxy(database.port()).await;
     let url = database.url().replace(&format!(":{}/", database.port()), &format!(":{port}/"));
     let pool = pool_with(&url, |config| config.pool = 1);
@@ -232,7 +232,7 @@ async fn counting_proxy(to: u16) -> (u16, Arc<AtomicU64>) {
 #[tokio::test]
 async fn a_statement_that_nobody_waits_for_is_cancelled_and_its_slot_is_free_again() {
     let database = database();
-    let client = database.connect().await;
+    let client = database.connect().await.unwrap();
     let pool = pool_of_one(&database);
     for _ in 0..3 {
         let sleeping = query(&pool, "select pg_sleep(600)", NONE);
@@ -247,7 +247,7 @@ async fn a_statement_that_nobody_waits_for_is_cancelled_and_its_slot_is_free_aga
 #[tokio::test]
 async fn a_change_that_nobody_waits_for_is_not_done() {
     let database = database();
-    let client = database.connect().await;
+    let client = database.connect().await.unwrap();
     let pool = pool_of_one(&database);
     execute(&pool, "create table t (a int)", NONE).await.unwrap();
     let slow = execute(&pool, "insert into t select 1 from pg_sleep(600)", NONE);
@@ -259,7 +259,7 @@ async fn a_change_that_nobody_waits_for_is_not_done() {
 #[tokio::test]
 async fn a_server_ends_what_takes_too_long_and_what_waits_for_a_lock() {
     let database = database();
-    let client = database.connect().await;
+    let client = database.connect().await.unwrap();
     client.batch_execute("CREATE TABLE t (a int)").await.unwrap();
     client.batch_execute("BEGIN; LOCK TABLE t").await.unwrap();
     let pool = pool_with(&database.url(), |config| config.timeout_ms = 400);
@@ -274,8 +274,8 @@ async fn a_server_ends_what_takes_too_long_and_what_waits_for_a_lock() {
 
 #[tokio::test]
 async fn a_server_that_was_restarted_answers_the_next_statement() {
-    let mut server = Server::start();
-    let database = server.database();
+    let mut server = Server::start().unwrap();
+    let database = server.database().unwrap();
     let pool = pool(&database.url());
     execute(&pool, "create table t (a int)", NONE).await.unwrap();
     let several = || async {
@@ -283,19 +283,19 @@ async fn a_server_that_was_restarted_answers_the_next_statement() {
         futures_util::future::join4(ask(), ask(), ask(), ask()).await;
     };
     several().await;
-    server.stop();
+    server.stop().unwrap();
     let refused = query(&pool, "select 1", NONE).await.unwrap_err();
     assert_eq!(refused.to_string(), "the database can't be reached");
     assert!(matches!(refused, Error::Failed { is_transient: true, .. }));
-    server.start_again();
+    server.start_again().unwrap();
     assert_eq!(execute(&pool, "insert into t values (1)", NONE).await.unwrap(), 1);
     several().await;
-    server.stop();
-    server.start_again();
+    server.stop().unwrap();
+    server.start_again().unwrap();
     assert_eq!(execute(&pool, "insert into t values (1)", NONE).await.unwrap(), 1);
     assert_eq!(value(&pool, "select count(*) from t", NONE).await, json!(2));
     // All at once, as an operator does who wants them gone.
-    let client = database.connect().await;
+    let client = database.connect().await.unwrap();
     several().await;
     client.batch_execute(&format!("SELECT pg_terminate_backend(pid) {ANYTHING_OF_OURS}")).await.unwrap();
     several().await;
@@ -304,12 +304,12 @@ async fn a_server_that_was_restarted_answers_the_next_statement() {
 #[tokio::test]
 async fn over_tls_statements_run_and_are_cancelled() {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let mut server = Server::start();
-    server.stop();
-    server.encrypt_with(&made.cert.pem(), &made.signing_key.serialize_pem());
-    server.start_again();
-    let database = server.database();
-    let client = database.connect().await;
+    let mut server = Server::start().unwrap();
+    server.stop().unwrap();
+    server.encrypt_with(&made.cert.pem(), &made.signing_key.serialize_pem()).unwrap();
+    server.start_again().unwrap();
+    let database = server.database().unwrap();
+    let client = database.connect().await.unwrap();
     let pool = pool(&format!("{}?sslmode=require&target_session_attrs=read-write", database.url()));
     let encrypted = "select ssl from pg_stat_ssl where pid = pg_backend_pid()";
     assert_eq!(value(&pool, encrypted, NONE).await, json!(true));
@@ -353,7 +353,7 @@ async fn what_is_small_on_the_wire_is_bounded_as_it_is_written() {
 #[tokio::test]
 async fn types_that_nest_without_end_are_refused_before_they_are_followed() {
     let database = database();
-    let client = database.connect().await;
+    let client = database.connect().await.unwrap();
     let pool = pool_of_one(&database);
     let make = |from: usize, to: usize| -> String {
         (from..to).map(|level| format!("CREATE TYPE t{} AS (a t{level}); ", level + 1)).collect()
@@ -368,7 +368,7 @@ async fn types_that_nest_without_end_are_refused_before_they_are_followed() {
 #[tokio::test]
 async fn a_function_that_runs_while_a_statement_is_prepared_writes_and_leaves_nothing() {
     let database = database();
-    let client = database.connect().await;
+    let client = database.connect().await.unwrap();
     client
         .batch_execute(
             "CREATE TABLE written (a int); CREATE FUNCTION f(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
@@ -390,7 +390,7 @@ async fn a_function_that_runs_while_a_statement_is_prepared_writes_and_leaves_no
 #[tokio::test]
 async fn a_statement_whose_table_changed_is_prepared_anew_on_every_connection() {
     let database = database();
-    let client = database.connect().await;
+    let client = database.connect().await.unwrap();
     client.batch_execute("CREATE TABLE t (a int); INSERT INTO t VALUES (1)").await.unwrap();
     let pool = pool(&database.url());
     let sql = "select * from t";

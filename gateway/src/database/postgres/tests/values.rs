@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test]
 async fn every_type_has_its_form_in_json() {
     let database = database();
-    let client = database.connect().await;
+    let client = database.connect().await.unwrap();
     client
         .batch_execute(
             "CREATE TYPE mood AS ENUM ('ok', 'so \"so\"'); CREATE DOMAIN small AS int CHECK (value < 10);
@@ -91,7 +91,7 @@ fn forms() -> Vec<(&'static str, Value)> {
 #[tokio::test]
 async fn a_type_of_an_extension_is_text_among_columns_that_keep_their_own() {
     let database = database();
-    let client = database.connect().await;
+    let client = database.connect().await.unwrap();
     // As an extension makes one: a base type of which the driver knows nothing.
     client
         .batch_execute(
@@ -123,7 +123,7 @@ async fn a_type_of_an_extension_is_text_among_columns_that_keep_their_own() {
 #[tokio::test]
 async fn parameters_are_taken_as_the_types_that_the_statement_gives_them() {
     let database = database();
-    database.connect().await.batch_execute("CREATE TYPE mood AS ENUM ('ok')").await.unwrap();
+    database.connect().await.unwrap().batch_execute("CREATE TYPE mood AS ENUM ('ok')").await.unwrap();
     let pool = pool(&database.url());
     for (ty, given, back) in [
         ("int2", json!(-3), json!(-3)),
