@@ -7,7 +7,7 @@ use sluice_fuzz::target::Target;
 libfuzzer_sys::fuzz_target!(|input: (u8, &str, &str)| {
     let (kind, glob, text) = input;
     let kind = PermissionKind::ALL[usize::from(kind) % PermissionKind::ALL.len()];
-    let http = matches!(kind, PermissionKind::HttpRead | PermissionKind::HttpWrite);
+    let http = kind.is_http();
     let target = Target::parse(text);
     let resource = match &target {
         Ok(target) if http => target.resource(),

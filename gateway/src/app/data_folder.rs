@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use super::Error;
+use crate::config::{GATEWAY_ID_FILE, LOCK_FILE};
 
 /// Keeps other processes from the folder until it is released, or the process ends.
 #[derive(Debug)]
@@ -19,9 +20,6 @@ pub(super) struct DataFolder {
     lock: File,
 }
 
-/// Which gateway this is, of those that share a store.
-const GATEWAY_ID: &str = "gateway.id";
-
 impl DataFolder {
     /// Makes the folder where it is missing, and takes it.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
@@ -29,7 +27,8 @@ impl DataFolder {
         // It holds the admin key: nobody else's business.
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
         warn_of_readers(path).map_err(failed)?;
-        let lock = File::options().create(true).truncate(false).write(true).open(path.join("lock")).map_err(failed)?;
+        let lock =
+            File::options().create(true).truncate(false).write(true).open(path.join(LOCK_FILE)).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), lock }),
             Err(TryLockError::WouldBlock) => Err(Error::DataFolderInUse { path: path.to_owned() }),
@@ -47,7 +46,7 @@ impl DataFolder {
     /// when it is first asked for, or can't be read. Only one process has the folder, so
     /// what ran under this id when it starts runs no more.
     pub(super) fn gateway_id(&self) -> io::Result<Uuid> {
-        let path = self.path.join(GATEWAY_ID);
+        let path = self.path.join(GATEWAY_ID_FILE);
         if let Ok(text) = std::fs::read_to_string(&path)
             && let Ok(id) = text.trim().parse()
         {

@@ -42,8 +42,6 @@ const UNREFERENCED_FOR: Duration = Duration::from_hours(1);
 const FOLDER_TIMEOUT: Duration = Duration::from_mins(10);
 /// The largest component that can be configured. More is no component of ours, whatever it is.
 const BLOB_BYTES_MAX: u64 = 1024 * 1024 * 1024;
-/// Below the data folder.
-const SPOOL: &str = "spool";
 
 /// The blob store. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -118,7 +116,7 @@ impl Blobs {
     /// are spooled below `data_dir`, which is this process's alone.
     pub async fn open(config: &config::Blobs, data_dir: &Path, clock: Clock) -> Result<Self, Error> {
         const CONTEXT: &str = "opening its folder";
-        let spool = data_dir.join(SPOOL);
+        let spool = data_dir.join(config::SPOOL_FOLDER);
         let spools = blocking("opening the folder to spool in", move || SpoolFolder::open(spool)).await?;
         match config {
             config::Blobs::Folder { path } => {

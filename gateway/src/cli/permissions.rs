@@ -17,7 +17,7 @@ use super::input;
 use super::modules::{PermissionView, View, path};
 use super::output::Out;
 use crate::egress::{Filter, Target};
-use crate::model::{ModuleRef, Permission, PermissionKind};
+use crate::model::{ModuleRef, Permission, PermissionKind, PermissionSet, split_url};
 
 /// What to do with permissions.
 #[derive(Debug, clap::Subcommand)]
@@ -114,7 +114,20 @@ async fn set(args: Set, out: Out) -> anyhow::Result<()> {
         None => serde_json::to_vec(&version.changed(&args.add, &args.remove, out)?)?,
     };
     let answer = client.put_json(&path(&version.id, &["permissions"]), list).await?;
-    version.print(out, &answer.read::<Vec<PermissionView>>()?)
+    version.print(out, &answer.read::<Vec<PermissionView>>()?)?;
+    for permission in args.add.iter().filter(|permission| permission.covers_no_url()) {
+        out.warn(&format!("{} covers nothing: a URL begins with https:// or http://", permission.resource));
+    }
+    Ok(())
+}
+
+/// What this program understands of a version's permissions.
+#[derive(Default)]
+struct Known {
+    list: Vec<Permission>,
+    /// The place of each in the gateway's list, from 1.
+    numbers: Vec<usize>,
+    set: PermissionSet,
 }
 
 /// A version and what it is allowed, as the gateway tells.
@@ -132,19 +145,26 @@ impl Version {
         Ok(Self { id: view.id, reference, permissions: view.permissions })
     }
 
-    /// Those that this program knows, each with its number in the list, from 1.
-    fn known(&self, out: Out) -> Vec<(usize, Permission)> {
-        let mut known = Vec::with_capacity(self.permissions.len());
+    /// Those that this program knows.
+    fn known(&self, out: Out) -> anyhow::Result<Known> {
+        let mut known = Known::default();
         for (place, view) in self.permissions.iter().enumerate() {
             match PermissionKind::parse(&view.permission) {
-                Some(kind) => known.push((place + 1, Permission { permission: kind, resource: view.resource.clone() })),
+                Some(kind) => {
+                    known.numbers.push(place + 1);
+                    known.list.push(Permission { permission: kind, resource: view.resource.clone() });
+                }
                 None => out.warn(&format!(
                     "the gateway is newer: {} is not understood here, and passed over",
                     view.permission
                 )),
             }
         }
-        known
+        known.set = PermissionSet::new(&known.list).map_err(|error| {
+            let message = format!("the permissions of {} can't be read here: {error}", self.reference);
+            Advised::new(message, "is this program as new as the gateway?")
+        })?;
+        Ok(known)
     }
 
     /// The list with some more and without others. What it has stays as the gateway wrote it.
@@ -212,13 +232,8 @@ fn tell_if_closed(out: Out, permission: &Permission) {
 
 /// The host of a URL or a pattern of URLs, where it is certain that it is on this machine or in a private network.
 fn closed_host(permission: &Permission) -> Option<String> {
-    match permission.permission {
-        PermissionKind::HttpRead | PermissionKind::HttpWrite => {}
-        PermissionKind::DatabaseRead | PermissionKind::DatabaseWrite | PermissionKind::SecretUse => return None,
-    }
-    let (scheme, rest) = permission.resource.split_once("://")?;
-    let authority = rest.split('/').next()?;
-    let target = Target::parse(&format!("{scheme}://{authority}/")).ok()?;
+    let (origin, _) = split_url(&permission.resource).filter(|_| permission.permission.is_http())?;
+    let target = Target::parse(&format!("{origin}/")).ok()?;
     let host = target.host();
     let is_closed = match target.address() {
         Some(address) => !Filter::default().allows(address),

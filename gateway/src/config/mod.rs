@@ -49,6 +49,18 @@ pub const DATA_FOLDER: &str = "data";
 /// The first admin key's file in the data folder, where the `sluice` command finds it by itself.
 pub const ADMIN_KEY_FILE: &str = "admin.key";
 
+/// In the data folder: held while a gateway uses it.
+pub const LOCK_FILE: &str = "lock";
+
+/// In the data folder: which of several gateways this is.
+pub const GATEWAY_ID_FILE: &str = "gateway.id";
+
+/// In the data folder: compiled artefacts, which are run as they are.
+pub const ARTEFACTS_FOLDER: &str = "artifacts";
+
+/// In the data folder: components on their way in or out, without names.
+pub const SPOOL_FOLDER: &str = "spool";
+
 /// Everything an operator can decide.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {

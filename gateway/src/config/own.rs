@@ -6,7 +6,9 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{ADMIN_KEY_FILE, Blobs, DatabaseUrl, Postgres, Store};
+use super::{
+    ADMIN_KEY_FILE, ARTEFACTS_FOLDER, Blobs, DatabaseUrl, GATEWAY_ID_FILE, LOCK_FILE, Postgres, SPOOL_FOLDER, Store,
+};
 
 /// Where the gateway keeps what it lives on.
 #[derive(Debug)]
@@ -19,13 +21,10 @@ pub(super) struct Own<'a> {
 /// What SQLite has beside a file.
 const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
 
-/// In the data folder: compiled artefacts, which are run as they are.
-const ARTEFACTS: &str = "artifacts";
-
 impl<'a> Own<'a> {
     pub(super) fn new(store: &'a Store, blobs: &Blobs, data_dir: &Path) -> Self {
-        let mut files = vec![data_dir.join(ADMIN_KEY_FILE)];
-        let mut folders = vec![data_dir.join(ARTEFACTS)];
+        let mut files = [ADMIN_KEY_FILE, LOCK_FILE, GATEWAY_ID_FILE].map(|file| data_dir.join(file)).to_vec();
+        let mut folders = [ARTEFACTS_FOLDER, SPOOL_FOLDER].map(|folder| data_dir.join(folder)).to_vec();
         if let Store::Sqlite { path } = store {
             files.extend(with_beside(path));
         }
@@ -135,6 +134,9 @@ mod tests {
             "soft.db",
             "hard.db",
             "admin.key",
+            "lock",
+            "gateway.id",
+            "spool/x.db",
             "blobs/x.db",
             "artifacts/x.db",
             "blobs/../sluice.db",

@@ -64,9 +64,8 @@ impl std::fmt::Debug for Secrets {
 
 impl PartialEq for Secrets {
     fn eq(&self, other: &Self) -> bool {
-        let values =
-            |secrets: &Self| -> Vec<_> { secrets.0.values().map(|value| value.expose_secret().to_owned()).collect() };
-        self.0.keys().eq(other.0.keys()) && values(self) == values(other)
+        self.0.keys().eq(other.0.keys())
+            && self.0.values().zip(other.0.values()).all(|(own, other)| own.expose_secret() == other.expose_secret())
     }
 }
 

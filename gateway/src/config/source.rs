@@ -34,7 +34,7 @@ const SECTIONS: [&str; 11] = [
 const ABOVE: &str = "databases";
 
 /// Sections of the contract that come with later versions. Taking them
-/// silently would make an operator believe that, say, the way out is bounded.
+/// silently would make an operator believe that they have an effect.
 const LATER_SECTIONS: [&str; 1] = ["jobs"];
 
 const VARIABLE_PREFIX: &str = "SLUICE__";

@@ -33,7 +33,9 @@ pub use members::{DistinctMembers, DistinctValue};
 pub use module::{Module, ModuleKind, NOTE_PREFIX};
 pub use name::{ModuleName, ModuleRef, ParseNameError, ParseRefError, parse_version};
 pub use name_globs::{BadGlob, NameGlobs};
-pub use permission::{BadPermission, Denial, Permission, PermissionKind, PermissionSet, RESOURCE_CHARACTERS_MAX};
+pub use permission::{
+    BadPermission, Denial, Permission, PermissionKind, PermissionSet, RESOURCE_CHARACTERS_MAX, split_url,
+};
 pub use signature::{
     ParseKeyError, ParseSignatureError, PrivateKey, PublicKey, Signature, SignatureValue, SignedModule, StoredSignature,
 };

@@ -68,7 +68,7 @@ pub(super) fn check_limits(path: &str, limits: &Limits, operator: &config::Limit
     errors
 }
 
-/// What the component imports and none of its permissions allows.
+/// What the component imports and none of its permissions allows, and permissions that allow nothing.
 pub(super) fn warnings(imports: &[String], permissions: &[Permission]) -> Vec<String> {
     const HTTP: &[PermissionKind] = &[PermissionKind::HttpRead, PermissionKind::HttpWrite];
     const DATABASE: &[PermissionKind] = &[PermissionKind::DatabaseRead, PermissionKind::DatabaseWrite];
@@ -85,6 +85,10 @@ pub(super) fn warnings(imports: &[String], permissions: &[Permission]) -> Vec<St
                     .push(format!("it imports {import} without a permission for {wanted}: every call of it is denied"));
             }
         }
+    }
+    for permission in permissions.iter().filter(|permission| permission.covers_no_url()) {
+        let Permission { permission: kind, resource } = permission;
+        warnings.push(format!("{} {resource} covers nothing: a URL begins with https:// or http://", kind.as_str()));
     }
     warnings
 }

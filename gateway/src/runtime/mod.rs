@@ -38,7 +38,7 @@ use wasmtime::component::ComponentExportIndex;
 
 use crate::blob::{Blobs, Spool};
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::{self, ARTEFACTS_FOLDER, Config};
 use crate::error::{Code, FieldError};
 use crate::model::{Denial, Digest, EffectiveLimits, ExecutionId, JsonText, LogLine, Module, PermissionSet};
 use crate::telemetry::{Metrics, ModuleMetrics, Sampled, TraceContext};
@@ -232,7 +232,7 @@ impl Runtime {
         let Parts { config, blobs, outside, metrics, clock, compile_in } = parts;
         let metering = if config.limits.fuel.is_some() { Metering::Fuel } else { Metering::Off };
         let pool = engine::open(config.runtime.instances, metering).map_err(Error::Engine)?;
-        let folder = config.data_dir.join("artifacts");
+        let folder = config.data_dir.join(ARTEFACTS_FOLDER);
         let loader = load::Loader::open(load::Parts {
             folder: &folder,
             engine: pool.engine.clone(),

@@ -298,7 +298,7 @@ impl Service {
             }
             {
                 let error: &(dyn std::error::Error + 'static) = &error;
-                tracing::warn!(error, "execution records wait: the store does not take them");
+                tracing::warn!(error, "records wait: the store does not take them");
             }
             if stop.is_cancelled() {
                 tokio::time::sleep(wait).await;

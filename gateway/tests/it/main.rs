@@ -45,6 +45,7 @@ mod rate_limits;
 mod raw_http;
 mod restart;
 mod roles;
+mod secrets;
 mod signatures;
 mod structure;
 mod support;

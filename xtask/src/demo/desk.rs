@@ -63,6 +63,13 @@ pub fn run(step: &mut Step, program: &Path, paint: Paint) -> Result<()> {
     let request = told.recv().context("the API was not asked")?;
     ensure!(request.contains(SECRET), "the API was not told the secret: {request}");
     ensure!(!answer.to_string().contains(SECRET), "the step's answer shows the secret");
+    let id = answer.pointer("/execution_id").and_then(Value::as_str).context("the execution has no id")?;
+    for path in [format!("/api/v1/wasm/executions/{id}"), format!("/api/v1/wasm/executions/{id}/logs")] {
+        let told = gateway.connect()?.get(&path)?;
+        ensure!(told.status == 200 && !told.body.contains(SECRET), "{path} was answered with {}", told.status);
+    }
+    let log = std::fs::read_to_string(gateway::log_file("demo-desk"))?;
+    ensure!(!log.contains(SECRET), "the gateway's log shows the secret");
     println!("    the API was told the secret, which is in no answer, log or record");
 
     let errors = hostile(&gateway, paint, &api)?;

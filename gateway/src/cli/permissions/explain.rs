@@ -8,12 +8,12 @@ use std::net::Ipv6Addr;
 use http::Method;
 use serde_json::json;
 
-use super::{Of, Version, command_to_add, kinds, tell_if_closed, to_json};
+use super::{Known, Of, Version, command_to_add, kinds, tell_if_closed, to_json};
 use crate::cli::client::Client;
-use crate::cli::failure::{Advised, Denied, Usage};
+use crate::cli::failure::{Denied, Usage};
 use crate::cli::output::Out;
 use crate::egress::{self, Target};
-use crate::model::{Permission, PermissionKind, PermissionSet};
+use crate::model::{Permission, PermissionKind};
 
 /// Which call.
 #[derive(Debug, clap::Args)]
@@ -32,11 +32,7 @@ pub(super) async fn run(args: Args, out: Out) -> anyhow::Result<()> {
     let asked = Asked::read(&args.method, &args.resource)?;
     let client = Client::new(&args.of.remote, out)?;
     let version = Version::find(&client, &args.of.module).await?;
-    let (numbers, list): (Vec<usize>, Vec<Permission>) = version.known(out).into_iter().unzip();
-    let set = PermissionSet::new(&list).map_err(|error| {
-        let message = format!("the permissions of {} can't be read here: {error}", version.reference);
-        Advised::new(message, "is this program as new as the gateway?")
-    })?;
+    let Known { list, numbers, set } = version.known(out)?;
     let rule = set.rule(asked.permission, &asked.resource);
     let rule = rule.and_then(|place| Some((*numbers.get(place)?, list.get(place)?)));
     let told = Told { version: &version, asked: &asked, rule };

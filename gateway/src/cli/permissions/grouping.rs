@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::model::{Permission, PermissionKind, PermissionSet};
+use crate::model::{Permission, PermissionKind, PermissionSet, split_url};
 
 /// Siblings that make a pattern: two may be all that there are, three look like ids.
 const SIBLINGS_MIN: usize = 3;
@@ -43,9 +43,9 @@ pub(super) fn suggestions(allowed: &PermissionSet, denied: Vec<Suggestion>) -> V
         if one.permission.only_resource().is_some_and(|resource| allowed.allows(*kind, &resource)) {
             continue;
         }
-        match server_and_path(*kind, resource) {
+        match split_url(resource).filter(|_| kind.is_http()) {
             Some((server, path)) => {
-                let segments = path.split('/').map(str::to_owned).collect();
+                let segments = path.strip_prefix('/').unwrap_or(path).split('/').map(str::to_owned).collect();
                 let path = Path { segments, count: one.count, last_at: one.last_at };
                 servers.entry((*kind, server.to_owned())).or_default().push(path);
             }
@@ -64,17 +64,6 @@ pub(super) fn suggestions(allowed: &PermissionSet, denied: Vec<Suggestion>) -> V
         key(a).cmp(&key(b))
     });
     found
-}
-
-/// `https://host:port` and the path without its first slash, where there is one.
-fn server_and_path(kind: PermissionKind, resource: &str) -> Option<(&str, &str)> {
-    match kind {
-        PermissionKind::HttpRead | PermissionKind::HttpWrite => {}
-        PermissionKind::DatabaseRead | PermissionKind::DatabaseWrite | PermissionKind::SecretUse => return None,
-    }
-    let host = resource.find("://")? + 3;
-    let path = host + resource.get(host..)?.find('/')?;
-    Some((resource.get(..path)?, resource.get(path + 1..)?))
 }
 
 /// A path on one server, or a pattern of some.

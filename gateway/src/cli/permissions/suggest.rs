@@ -8,11 +8,10 @@ use serde::Deserialize;
 use super::grouping::{Suggestion, suggestions};
 use super::{Of, Version, tell_if_closed, view_of};
 use crate::cli::client::{self, Client};
-use crate::cli::failure::Advised;
 use crate::cli::modules::path;
 use crate::cli::output::Out;
 use crate::cli::pages::{Page, to_seconds};
-use crate::model::{Permission, PermissionKind, PermissionSet};
+use crate::model::{Permission, PermissionKind};
 use crate::store::PageRequest;
 
 /// Whose denials.
@@ -36,11 +35,7 @@ struct View {
 pub(super) async fn run(args: Args, out: Out) -> anyhow::Result<()> {
     let client = Client::new(&args.of.remote, out)?;
     let version = Version::find(&client, &args.of.module).await?;
-    let list: Vec<Permission> = version.known(out).into_iter().map(|(_, permission)| permission).collect();
-    let allowed = PermissionSet::new(&list).map_err(|error| {
-        let message = format!("the permissions of {} can't be read here: {error}", version.reference);
-        Advised::new(message, "is this program as new as the gateway?")
-    })?;
+    let allowed = version.known(out)?.set;
     let found = suggestions(&allowed, denials(&client, &version).await?);
     if out.is_json() {
         let all = version.permissions.iter().cloned().chain(found.iter().map(|one| view_of(&one.permission)));

@@ -5,7 +5,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::{Permission, PermissionKind};
+use super::{Permission, PermissionKind, split_url};
 
 /// What a glob reads as something else than itself.
 const SPECIAL: [char; 6] = ['*', '?', '[', '{', '}', '\\'];
@@ -14,7 +14,7 @@ impl Permission {
     /// The permission for `resource`, in normal form, and for nothing else.
     #[must_use]
     pub fn exactly(permission: PermissionKind, resource: &str) -> Self {
-        let (authority, rest) = resource.split_at(authority_end(permission, resource));
+        let (authority, rest) = parts(permission, resource);
         let mut glob = String::with_capacity(resource.len());
         // An IPv6 address keeps its brackets; a host has nothing else that would need a backslash.
         if is_ipv6(authority) {
@@ -29,21 +29,16 @@ impl Permission {
     /// The one resource that it covers; `None` where it is a pattern.
     #[must_use]
     pub fn only_resource(&self) -> Option<String> {
-        let (authority, rest) = self.resource.split_at(authority_end(self.permission, &self.resource));
+        let (authority, rest) = parts(self.permission, &self.resource);
         let mut plain = if is_ipv6(authority) { authority.to_owned() } else { unescaped(authority)? };
         plain.push_str(&unescaped(rest)?);
         Some(plain)
     }
 }
 
-/// Where the path of a URL begins; 0 where the resource is none.
-fn authority_end(permission: PermissionKind, resource: &str) -> usize {
-    match permission {
-        PermissionKind::HttpRead | PermissionKind::HttpWrite => {}
-        PermissionKind::DatabaseRead | PermissionKind::DatabaseWrite | PermissionKind::SecretUse => return 0,
-    }
-    let Some((scheme, after)) = resource.split_once("://") else { return 0 };
-    scheme.len() + 3 + after.find('/').unwrap_or(after.len())
+/// What is before the path of a URL, and the rest; a name is all rest.
+fn parts(permission: PermissionKind, resource: &str) -> (&str, &str) {
+    split_url(resource).filter(|_| permission.is_http()).unwrap_or(("", resource))
 }
 
 /// Whether the host of `scheme://host:port` is an IPv6 address.

@@ -45,6 +45,15 @@ impl PermissionKind {
         }
     }
 
+    /// Whether its resources are URLs.
+    #[must_use]
+    pub const fn is_http(self) -> bool {
+        match self {
+            Self::HttpRead | Self::HttpWrite => true,
+            Self::DatabaseRead | Self::DatabaseWrite | Self::SecretUse => false,
+        }
+    }
+
     /// The kind that is written `text`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -83,8 +92,8 @@ impl Denial {
         let mut exact = Permission::exactly(permission, resource).resource;
         if exact.chars().count() > RESOURCE_CHARACTERS_MAX {
             // No permission is so long: the nearest one that can be given.
-            exact = match origin(permission, resource) {
-                Some(origin) => format!("{}/**", Permission::exactly(permission, origin).resource),
+            exact = match split_url(resource).filter(|_| permission.is_http()) {
+                Some((origin, _)) => format!("{}/**", Permission::exactly(permission, origin).resource),
                 None => exact.chars().take(NAME_SHOWN_CHARACTERS).chain(['…']).collect(),
             };
         }
@@ -92,15 +101,12 @@ impl Denial {
     }
 }
 
-/// A URL up to its path.
-fn origin(permission: PermissionKind, resource: &str) -> Option<&str> {
-    match permission {
-        PermissionKind::HttpRead | PermissionKind::HttpWrite => {}
-        PermissionKind::DatabaseRead | PermissionKind::DatabaseWrite | PermissionKind::SecretUse => return None,
-    }
-    let authority = resource.find("://")? + 3;
-    let path = resource.get(authority..)?.find('/')?;
-    resource.get(..authority + path)
+/// A URL, or a pattern of URLs, as `scheme://host:port` and its path.
+#[must_use]
+pub fn split_url(resource: &str) -> Option<(&str, &str)> {
+    let (scheme, after) = resource.split_once("://")?;
+    let path = scheme.len() + "://".len() + after.find('/').unwrap_or(after.len());
+    resource.split_at_checked(path)
 }
 
 /// What is told of a name that no permission could have.
@@ -134,6 +140,15 @@ impl Permission {
         }
         PermissionSet::new(std::slice::from_ref(self)).map(|_| ())
     }
+
+    /// Whether it is certain that no URL is covered: a pattern of URLs which begins as none does. It is a glob all
+    /// the same, and taken; whoever gives it is told.
+    #[must_use]
+    pub fn covers_no_url(&self) -> bool {
+        let begins = self.resource.split(['*', '?', '[', '{', '\\']).next().unwrap_or_default().to_ascii_lowercase();
+        let can_begin = |scheme: &str| begins.starts_with(scheme) || scheme.starts_with(&begins);
+        self.permission.is_http() && !can_begin("https://") && !can_begin("http://")
+    }
 }
 
 #[cfg(test)]
@@ -152,6 +167,21 @@ mod tests {
         }
         for resource in ["", "[a", "{a", "a{b}}", "\\", &format!("https://a.example/{}", "a".repeat(2031))] {
             assert!(check(resource).is_err(), "{resource}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_begins_as_no_url_does_is_known() {
+        let is_known =
+            |permission, resource: &str| Permission { permission, resource: resource.to_owned() }.covers_no_url();
+        for resource in ["api.example.com/*", "orders", "ftp://a.example/", "http:/a", "httpx://*"] {
+            assert!(is_known(PermissionKind::HttpRead, resource), "{resource}");
+            assert!(!is_known(PermissionKind::DatabaseRead, resource), "{resource}");
+        }
+        for resource in
+            ["*", "**", "HTTPS://a.example/*", "http*", "{http,https}://a.example/", "ht?p://a.example", "https"]
+        {
+            assert!(!is_known(PermissionKind::HttpWrite, resource), "{resource}");
         }
     }
 

@@ -301,6 +301,12 @@ mod tests {
         assert_eq!(set.rule(PermissionKind::SecretUse, "https://b.example/x"), None);
     }
 
+    /// Labels of a host, or segments of a path: few different ones, so that they often are the same.
+    fn parts(has_wildcards: bool, least: usize) -> impl Strategy<Value = Vec<&'static str>> {
+        let parts = if has_wildcards { vec!["a", "b", "ab", "*"] } else { vec!["a", "b", "ab", "abc"] };
+        proptest::collection::vec(proptest::sample::select(parts), least..3)
+    }
+
     proptest! {
         /// Whatever is before it, a host that is written out is the host.
         #[test]
@@ -309,6 +315,28 @@ mod tests {
             prop_assert_eq!(set.allows(PermissionKind::HttpRead, &format!("https://api.example.com/{path}")), true);
             let other = format!("https://{host}/{path}");
             prop_assert_eq!(set.allows(PermissionKind::HttpRead, &other), host == "api.example.com");
+        }
+
+        /// Wildcards cover what they stand for and nothing else: held against a matcher of parts.
+        #[test]
+        fn p12_permissions_with_wildcards_cover_their_parts(
+            pattern in (parts(true, 1), parts(true, 0), any::<bool>()),
+            asked in (parts(false, 1), parts(false, 1)),
+        ) {
+            let ((host, path, is_open), (asked_host, asked_path)) = (pattern, asked);
+            let end = if is_open { "/**" } else { "" };
+            let path_of = |parts: &[&str]| parts.iter().map(|part| format!("/{part}")).collect::<String>();
+            let glob = format!("https://{}.example{}{end}", host.join("."), path_of(&path));
+            let url = format!("https://{}.example{}", asked_host.join("."), path_of(&asked_path));
+            let same = |pattern: &[&str], asked: &[&str]| {
+                pattern.iter().zip(asked).all(|(pattern, asked)| *pattern == "*" || pattern == asked)
+            };
+            let is_covered = host.len() == asked_host.len()
+                && same(&host, &asked_host)
+                && same(&path, &asked_path)
+                && (path.len() == asked_path.len() && !is_open || path.len() < asked_path.len() && is_open);
+            let set = set(PermissionKind::HttpWrite, &[&glob]);
+            prop_assert_eq!(set.allows(PermissionKind::HttpWrite, &url), is_covered, "{} and {}", glob, url);
         }
 
         #[test]
