@@ -1,7 +1,13 @@
 //! How a statement ends that nobody waits for, and one whose server goes away.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use futures_util::future::{join, join_all};
 use local_servers::postgres::Server;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
 
 use super::*;
 
@@ -63,6 +69,74 @@ async fn a_statement_that_is_left_at_any_moment_ends() {
     eventually(&client, format!("SELECT NOT EXISTS (SELECT {ANYTHING_OF_OURS} AND state <> 'idle')")).await;
     let rows: i64 = client.query_one("SELECT count(*) FROM t", &[]).await.unwrap().get(0);
     assert_eq!(rows.unsigned_abs(), PIPELINES * MOMENTS / 2);
+}
+
+#[tokio::test]
+async fn a_statement_that_arrives_after_it_was_cancelled_ends() {
+    let database = database();
+    let client = database.connect().await.unwrap();
+    let proxy = HoldingProxy::start(database.port()).await;
+    let url = database.url().replace(&format!(":{}/", database.port()), &format!(":{}/", proxy.port));
+    let pool = pool_with(&url, |config| (config.pool, config.timeout_ms) = (1, LONG_MS));
+    let sql = "select 1 as a from pg_sleep($1)";
+    assert_eq!(value(&pool, sql, &json!([0])).await, json!(1));
+    proxy.holds.send(true).unwrap();
+    let late = json!([3_600]);
+    tokio::select! { _ = query(&pool, sql, &late) => panic!("it slept"), () = proxy.held.notified() => {} }
+    // Its slot is free when it has ended.
+    assert_eq!(tokio::time::timeout(PATIENCE, value(&pool, sql, &json!([0]))).await.unwrap(), json!(1));
+    eventually(&client, format!("SELECT NOT EXISTS (SELECT {ANYTHING_OF_OURS} AND wait_event = 'PgSleep')")).await;
+    // Two for statements; the first of the others came too early.
+    assert!(proxy.connections.load(Ordering::Relaxed) >= 4);
+}
+
+/// Passes everything on to a port. What is said on the first connection it can hold back, until another one ended.
+struct HoldingProxy {
+    port: u16,
+    connections: Arc<AtomicUsize>,
+    holds: watch::Sender<bool>,
+    /// Something was held back.
+    held: Arc<Notify>,
+}
+
+impl HoldingProxy {
+    async fn start(to: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = Self {
+            port: listener.local_addr().unwrap().port(),
+            connections: Arc::default(),
+            holds: watch::Sender::new(false),
+            held: Arc::default(),
+        };
+        let (connections, holds, held) = (Arc::clone(&proxy.connections), proxy.holds.clone(), Arc::clone(&proxy.held));
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let is_first = connections.fetch_add(1, Ordering::Relaxed) == 0;
+                let (holds, held) = (holds.clone(), Arc::clone(&held));
+                tokio::spawn(async move {
+                    let server = TcpStream::connect(("127.0.0.1", to)).await.unwrap();
+                    let (mut from_client, mut to_client) = client.into_split();
+                    let (mut from_server, mut to_server) = server.into_split();
+                    let mut told = holds.subscribe();
+                    tokio::spawn(async move {
+                        let mut bytes = vec![0; 64 * 1024];
+                        while let Ok(length @ 1..) = from_client.read(&mut bytes).await {
+                            if is_first && *told.borrow() {
+                                held.notify_one();
+                                told.wait_for(|holds| !holds).await.unwrap();
+                            }
+                            to_server.write_all(&bytes[..length]).await.unwrap();
+                        }
+                    });
+                    let _ = tokio::io::copy(&mut from_server, &mut to_client).await;
+                    if !is_first {
+                        let _ = holds.send(false);
+                    }
+                });
+            }
+        });
+        proxy
+    }
 }
 
 #[tokio::test]
