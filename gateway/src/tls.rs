@@ -1,7 +1,6 @@
 //! TLS to a PostgreSQL server, as `sslmode` asks for it.
 //!
-//! Owns which certificates are accepted. Does not connect: the store does, and so does the room of the
-//! databases. Invariant: a signature of the handshake is always checked; what `sslmode` may leave out is
+//! Owns which certificates are accepted. Does not connect: `store` and `database` do. Invariant: a signature of the handshake is always checked; what `sslmode` may leave out is
 //! whose certificate it is.
 
 use std::path::Path;
@@ -15,7 +14,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::config::{Tls, TlsMode};
+use crate::config::{Proof, Tls};
 
 /// Why TLS can't be set up.
 #[derive(Debug, thiserror::Error)]
@@ -38,10 +37,10 @@ pub fn connector(tls: &Tls) -> Result<MakeRustlsConnect, Error> {
         Some(path) => pinned(path, &provider),
         None => system(&provider),
     };
-    let required = match (tls.mode, &tls.root) {
-        (TlsMode::VerifyFull, _) => Required::Name(trusted()?),
-        (TlsMode::VerifyCa, _) | (TlsMode::Require, Some(_)) => Required::Issuer(trusted()?),
-        (TlsMode::Require, None) | (TlsMode::Prefer | TlsMode::Disable, _) => Required::Nothing,
+    let required = match tls.proof() {
+        Proof::Name => Required::Name(trusted()?),
+        Proof::Issuer => Required::Issuer(trusted()?),
+        Proof::Nothing => Required::Nothing,
     };
     let verifier = Verifier { required, algorithms: provider.signature_verification_algorithms };
     let config = ClientConfig::builder_with_provider(provider)

@@ -11,7 +11,7 @@ use url::Url;
 use super::own::Own;
 use super::print::{Printer, path_url};
 use super::reader::{Reader, Section};
-use super::{Postgres, Tls, TlsMode};
+use super::{PostgresUrl, Tls, TlsMode};
 
 /// One database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub enum DatabaseUrl {
         path: PathBuf,
     },
     /// `postgres://…`.
-    Postgres(Box<Postgres>),
+    Postgres(Box<PostgresUrl>),
     /// `mysql://…`, MariaDB too.
     MySql(MySql),
 }
@@ -145,7 +145,7 @@ impl Database {
         printer.section(&format!("databases.{name}"));
         match &self.url {
             DatabaseUrl::Sqlite { path } => printer.string("url", &path_url("sqlite", path, data_dir)),
-            DatabaseUrl::Postgres(postgres) => printer.string("url", postgres.shown()),
+            DatabaseUrl::Postgres(url) => printer.string("url", url.shown()),
             DatabaseUrl::MySql(mysql) => printer.string("url", &mysql.shown),
         }
         printer.number("pool", self.pool);
@@ -165,7 +165,7 @@ impl DatabaseUrl {
     pub fn parse(url: &str, data_dir: &Path) -> Result<Self, String> {
         match url.split_once(':') {
             Some(("sqlite", path)) => Ok(Self::Sqlite { path: super::store::path_of(path, data_dir)? }),
-            Some(("postgres" | "postgresql", _)) => Postgres::parse(url).map(|parsed| Self::Postgres(Box::new(parsed))),
+            Some(("postgres" | "postgresql", _)) => PostgresUrl::parse(url).map(|url| Self::Postgres(Box::new(url))),
             Some(("mysql" | "mariadb", _)) => MySql::parse(url).map(Self::MySql),
             _ => Err(FORM.to_owned()),
         }

@@ -30,7 +30,7 @@ pub use databases::{DATABASE_NAME_BYTES_MAX, Database, DatabaseUrl, MySql};
 pub use egress::Egress;
 pub use error::{Error, Mistake};
 pub use limits::Limits;
-pub use postgres::{Postgres, Tls, TlsMode};
+pub use postgres::{Postgres, PostgresUrl, Proof, Tls, TlsMode};
 pub use rate_limits::{RateLimit, RateLimits};
 pub use retention::Retention;
 pub use runtime::Runtime;

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{
-    ADMIN_KEY_FILE, ARTEFACTS_FOLDER, Blobs, DatabaseUrl, GATEWAY_ID_FILE, LOCK_FILE, Postgres, SPOOL_FOLDER, Store,
+    ADMIN_KEY_FILE, ARTEFACTS_FOLDER, Blobs, DatabaseUrl, GATEWAY_ID_FILE, LOCK_FILE, PostgresUrl, SPOOL_FOLDER, Store,
 };
 
 /// Where the gateway keeps what it lives on.
@@ -43,7 +43,7 @@ impl<'a> Own<'a> {
                      of its own"
                     .to_owned(),
             ),
-            (DatabaseUrl::Postgres(database), Store::Postgres(store)) if is_same(database, store) => {
+            (DatabaseUrl::Postgres(database), Store::Postgres(store)) if is_same(database, &store.url) => {
                 Err("this is the database of `[store] url`, with the gateway's keys and audit: steps need another one"
                     .to_owned())
             }
@@ -96,16 +96,12 @@ fn resolved(path: &Path) -> PathBuf {
 }
 
 /// Whether they share a server and are one database there.
-fn is_same(one: &Postgres, other: &Postgres) -> bool {
-    let servers = |postgres: &Postgres| -> Vec<(String, u16)> {
-        let ports = postgres.connection.get_ports();
-        let port = |index: usize| ports.get(index).or(ports.first()).copied().unwrap_or(5432);
-        let hosts = postgres.connection.get_hosts().iter().enumerate();
-        hosts.map(|(index, host)| (format!("{host:?}").to_lowercase(), port(index))).collect()
+fn is_same(one: &PostgresUrl, other: &PostgresUrl) -> bool {
+    let servers = |url: &PostgresUrl| -> Vec<(String, u16)> {
+        url.servers().map(|(host, port)| (format!("{host:?}").to_lowercase(), port)).collect()
     };
-    let database = |postgres: &Postgres| postgres.connection.get_dbname().map(str::to_owned);
     let others = servers(other);
-    database(one) == database(other) && servers(one).iter().any(|server| others.contains(server))
+    one.database() == other.database() && servers(one).iter().any(|server| others.contains(server))
 }
 
 #[cfg(test)]
@@ -153,7 +149,9 @@ mod tests {
 
     #[test]
     fn the_database_of_the_store_is_no_database_of_steps_whoever_connects_to_it() {
-        let store = Store::Postgres(Box::new(Postgres::parse("postgres://own:hunter2@DB.example.com/sluice").unwrap()));
+        let store = Store::Postgres(Box::new(
+            crate::config::Postgres::parse("postgres://own:hunter2@DB.example.com/sluice").unwrap(),
+        ));
         let blobs = Blobs::default_in(Path::new("/data"));
         let own = Own::new(&store, &blobs, Path::new("/data"));
         let check = |url: &str| own.check(&DatabaseUrl::parse(url, Path::new("/data")).unwrap());

@@ -1,23 +1,30 @@
-//! `[store]` with a `postgres://` URL: whom to connect to, how, and how long to wait.
+//! `postgres://` URLs, of `[store]` and of `[databases]`, and what the store has beside one.
 //!
 //! Owns the parameters of the URL and how it is shown. Does not connect
-//! (`store`). Invariant: the password is in nothing that is shown or logged.
+//! (`store`, `database`). Invariant: the password is in nothing that is shown or logged.
 
 use std::path::PathBuf;
 
-use tokio_postgres::config::Host;
+use tokio_postgres::config::{Host, SslMode};
 
 use super::print::Printer;
 
-/// A `PostgreSQL` server and how it is used.
+/// A database of a `PostgreSQL` server, and how to reach it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Postgres {
-    /// Whom to connect to, with the password.
+pub struct PostgresUrl {
+    /// Whom to connect to, with the password, and whether with TLS.
     pub connection: tokio_postgres::Config,
     /// How the connection is encrypted.
     pub tls: Tls,
     /// The URL without its password.
     shown: String,
+}
+
+/// `[store]` with such a URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Postgres {
+    /// The database.
+    pub url: PostgresUrl,
     /// Connections at once for requests; a few more are the gateway's own.
     pub pool: u32,
     /// How long a statement may take, and how long it may wait for a connection.
@@ -50,6 +57,20 @@ pub enum TlsMode {
     VerifyFull,
 }
 
+/// What a certificate has to prove for a connection to be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// Nothing: a connection is encrypted, to whomever.
+    Nothing,
+    /// Somebody who is trusted made it.
+    Issuer,
+    /// That, and it is for the host that was asked for.
+    Name,
+}
+
+/// PostgreSQL's own.
+const PORT: u16 = 5432;
+
 /// Those that can mean something here. Others are refused, since `libpq`'s ignoring them
 /// is how a misspelt `sslmode` goes unnoticed.
 const PARAMETERS: &str = "sslmode, sslrootcert, host, application_name, channel_binding and target_session_attrs";
@@ -64,6 +85,28 @@ impl Postgres {
     /// An orchestrator's readiness checks come about as often.
     pub(super) const CONNECT_TIMEOUT_MS: u64 = 5_000;
 
+    /// A store at this URL, with the numbers of a configuration that has no others.
+    ///
+    /// # Errors
+    /// As [`PostgresUrl::parse`].
+    pub fn parse(url: &str) -> Result<Self, String> {
+        Ok(Self {
+            url: PostgresUrl::parse(url)?,
+            pool: Self::POOL,
+            timeout_ms: Self::TIMEOUT_MS,
+            connect_timeout_ms: Self::CONNECT_TIMEOUT_MS,
+        })
+    }
+
+    pub(super) fn print(&self, printer: &mut Printer) {
+        printer.string("url", &self.url.shown);
+        printer.number("pool", self.pool);
+        printer.number("timeout_ms", self.timeout_ms);
+        printer.number("connect_timeout_ms", self.connect_timeout_ms);
+    }
+}
+
+impl PostgresUrl {
     /// Reads a URL whose scheme is PostgreSQL's.
     ///
     /// # Errors
@@ -82,7 +125,7 @@ impl Postgres {
             }
         }
         let plain = if kept.is_empty() { base.to_owned() } else { format!("{base}?{}", kept.join("&")) };
-        let connection: tokio_postgres::Config = plain.parse().map_err(|_| FORM)?;
+        let mut connection: tokio_postgres::Config = plain.parse().map_err(|_| FORM)?;
         let is_whole = connection.get_user().is_some_and(|user| !user.is_empty())
             && connection.get_dbname().is_some_and(|name| !name.is_empty())
             && !connection.get_hosts().is_empty();
@@ -90,24 +133,28 @@ impl Postgres {
             return Err(FORM.to_owned());
         }
         let mode = mode.unwrap_or_else(|| default_mode(&connection));
-        Ok(Self {
-            connection,
-            tls: Tls { mode, root },
-            shown: without_password(url),
-            pool: Self::POOL,
-            timeout_ms: Self::TIMEOUT_MS,
-            connect_timeout_ms: Self::CONNECT_TIMEOUT_MS,
-        })
+        connection.ssl_mode(match mode {
+            TlsMode::Disable => SslMode::Disable,
+            TlsMode::Prefer => SslMode::Prefer,
+            TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => SslMode::Require,
+        });
+        Ok(Self { connection, tls: Tls { mode, root }, shown: without_password(url) })
+    }
+
+    /// Each host with its port: its own, the one for all, or PostgreSQL's.
+    pub fn servers(&self) -> impl Iterator<Item = (&Host, u16)> {
+        let ports = self.connection.get_ports();
+        let port = |index: usize| ports.get(index).or(ports.first()).copied().unwrap_or(PORT);
+        self.connection.get_hosts().iter().enumerate().map(move |(index, host)| (host, port(index)))
     }
 
     /// The first host with its port, for people.
     #[must_use]
     pub fn address(&self) -> String {
-        let port = self.connection.get_ports().first().copied().unwrap_or(5432);
-        match self.connection.get_hosts().first() {
-            Some(Host::Tcp(host)) if host.contains(':') => format!("[{host}]:{port}"),
-            Some(Host::Tcp(host)) => format!("{host}:{port}"),
-            Some(Host::Unix(folder)) => folder.display().to_string(),
+        match self.servers().next() {
+            Some((Host::Tcp(host), port)) if host.contains(':') => format!("[{host}]:{port}"),
+            Some((Host::Tcp(host), port)) => format!("{host}:{port}"),
+            Some((Host::Unix(folder), _)) => folder.display().to_string(),
             None => String::new(),
         }
     }
@@ -122,19 +169,12 @@ impl Postgres {
     pub(super) fn shown(&self) -> &str {
         &self.shown
     }
-
-    pub(super) fn print(&self, printer: &mut Printer) {
-        printer.string("url", &self.shown);
-        printer.number("pool", self.pool);
-        printer.number("timeout_ms", self.timeout_ms);
-        printer.number("connect_timeout_ms", self.connect_timeout_ms);
-    }
 }
 
 // Its connection's own hides the password, and the URL's other parts are here already.
-impl std::fmt::Debug for Postgres {
+impl std::fmt::Debug for PostgresUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Postgres").field("url", &self.shown).field("tls", &self.tls).finish_non_exhaustive()
+        f.debug_struct("PostgresUrl").field("url", &self.shown).field("tls", &self.tls).finish_non_exhaustive()
     }
 }
 
@@ -164,6 +204,18 @@ fn only_known() -> String {
 fn decoded(value: &str) -> Result<String, String> {
     let text = percent_encoding::percent_decode_str(value).decode_utf8();
     text.map(std::borrow::Cow::into_owned).map_err(|_| "sslrootcert is not UTF-8".to_owned())
+}
+
+impl Tls {
+    /// What the certificate of a server has to prove, as `libpq` has it.
+    #[must_use]
+    pub fn proof(&self) -> Proof {
+        match (self.mode, &self.root) {
+            (TlsMode::VerifyFull, _) => Proof::Name,
+            (TlsMode::VerifyCa, _) | (TlsMode::Require, Some(_)) => Proof::Issuer,
+            (TlsMode::Require, None) | (TlsMode::Prefer | TlsMode::Disable, _) => Proof::Nothing,
+        }
+    }
 }
 
 impl TlsMode {
@@ -197,9 +249,14 @@ mod tests {
     #[test]
     fn a_url_says_whom_to_connect_to_and_never_shows_the_password() {
         let parsed =
-            Postgres::parse("postgres://sluice:s3cr%40t?@db.example.com:5433/rows?application_name=a").unwrap();
+            PostgresUrl::parse("postgres://sluice:s3cr%40t?@db.example.com:5433/rows?application_name=a").unwrap();
         assert_eq!(parsed.connection.get_password(), Some(&b"s3cr@t?"[..]));
         assert_eq!((parsed.address().as_str(), parsed.database()), ("db.example.com:5433", "rows"));
+        let several = PostgresUrl::parse("postgres://u@a:1,b:2/d").unwrap();
+        let host = |name: &str| Host::Tcp(name.to_owned());
+        assert_eq!(several.servers().collect::<Vec<_>>(), [(&host("a"), 1), (&host("b"), 2)]);
+        let same = PostgresUrl::parse("postgres://u@a,b/d").unwrap();
+        assert_eq!(same.servers().map(|(_, port)| port).collect::<Vec<_>>(), [5432, 5432]);
         assert_eq!(parsed.shown, "postgres://sluice:***@db.example.com:5433/rows?application_name=a");
         for shown in [format!("{parsed:?}"), format!("{:?}", parsed.connection)] {
             assert!(!shown.contains("s3cr"), "{shown}");
@@ -208,14 +265,15 @@ mod tests {
 
     #[test]
     fn a_remote_server_has_to_prove_who_it_is_unless_the_url_says_otherwise() {
-        let mode = |url: &str| Postgres::parse(url).unwrap().tls.mode;
+        let mode = |url: &str| PostgresUrl::parse(url).unwrap().tls.mode;
         assert_eq!(mode("postgres://u:p@db.example.com/d"), TlsMode::VerifyFull);
         assert_eq!(mode("postgresql://u:p@127.0.0.1/d"), TlsMode::Prefer);
         assert_eq!(mode("postgres://u:p@[::1]:5432/d"), TlsMode::Prefer);
         assert_eq!(mode("postgres://u:p@localhost,db.example.com/d"), TlsMode::VerifyFull);
         assert_eq!(mode("postgres://u@%2Frun%2Fpostgresql/d"), TlsMode::Prefer);
         assert_eq!(mode("postgres://u:p@db.example.com/d?sslmode=disable"), TlsMode::Disable);
-        let pinned = Postgres::parse("postgres://u:p@db/d?sslmode=verify-ca&sslrootcert=%2Fetc%2Fca.pem").unwrap().tls;
+        let pinned =
+            PostgresUrl::parse("postgres://u:p@db/d?sslmode=verify-ca&sslrootcert=%2Fetc%2Fca.pem").unwrap().tls;
         assert_eq!(pinned, Tls { mode: TlsMode::VerifyCa, root: Some("/etc/ca.pem".into()) });
     }
 
@@ -232,7 +290,7 @@ mod tests {
             "postgres://u:hunter2@host/d?hunter2",
             "postgres://u@host/d?password=hunter2",
         ] {
-            let said = Postgres::parse(url).unwrap_err();
+            let said = PostgresUrl::parse(url).unwrap_err();
             assert!(!said.contains("hunter2"), "{url}: {said}");
         }
     }

@@ -35,13 +35,14 @@ impl Rows {
                 let name: String = name.chars().take(100).collect();
                 return Err(Error::Invalid(format!("two columns are called `{name}`: name them with AS")));
             }
-            let mut prefix = Json(String::from(if prefixes.is_empty() { "{" } else { "," }), Room::default());
+            let mut prefix =
+                Json { text: String::from(if prefixes.is_empty() { "{" } else { "," }), room: Room::default() };
             prefix.text(name);
-            prefix.0.push(':');
-            prefixes.push(prefix.0);
+            prefix.text.push(':');
+            prefixes.push(prefix.text);
         }
         let room = Room { bytes_max: usize::try_from(bounds.bytes_max).unwrap_or(usize::MAX), is_full: false };
-        Ok(Self { json: Json(String::from("["), room), columns: prefixes, count: 0, bounds })
+        Ok(Self { json: Json { text: String::from("["), room }, columns: prefixes, count: 0, bounds })
     }
 
     /// Writes a row; `value` writes that of the column it is told, from 0.
@@ -53,17 +54,17 @@ impl Rows {
             return Err(Error::too_many_rows(self.bounds.rows_max));
         }
         if self.count > 0 {
-            self.json.0.push(',');
+            self.json.text.push(',');
         }
         self.count += 1;
         for (index, prefix) in self.columns.iter().enumerate() {
-            self.json.0.push_str(prefix);
+            self.json.text.push_str(prefix);
             value(index, &mut self.json)?;
             if self.json.is_over() {
                 return Err(Error::too_many_bytes(self.bounds.bytes_max));
             }
         }
-        self.json.0.push_str(if self.columns.is_empty() { "{}" } else { "}" });
+        self.json.text.push_str(if self.columns.is_empty() { "{}" } else { "}" });
         if self.json.is_over() {
             return Err(Error::too_many_bytes(self.bounds.bytes_max));
         }
@@ -72,14 +73,17 @@ impl Rows {
 
     /// The whole answer.
     pub(super) fn finish(mut self) -> String {
-        self.json.0.push(']');
-        self.json.0
+        self.json.text.push(']');
+        self.json.text
     }
 }
 
 /// Values as JSON text. What there is no room for is not written whole, and the answer is given up.
 #[derive(Debug, Default)]
-pub(super) struct Json(pub(super) String, Room);
+pub(super) struct Json {
+    pub(super) text: String,
+    room: Room,
+}
 
 #[derive(Debug)]
 struct Room {
@@ -95,32 +99,32 @@ impl Default for Room {
 }
 
 impl Json {
-    /// Whether there is room for so many more bytes.
-    fn has_room(&mut self, bytes: usize) -> bool {
-        self.1.is_full |= bytes > self.1.bytes_max.saturating_sub(self.0.len());
-        !self.1.is_full
+    /// Whether there is room for so many more bytes; where there is none, the answer is given up.
+    fn reserve(&mut self, bytes: usize) -> bool {
+        self.room.is_full |= bytes > self.room.bytes_max.saturating_sub(self.text.len());
+        !self.room.is_full
     }
 
     /// Whether the answer is given up already: what is in many parts looks at it before each.
     pub(super) fn is_over(&self) -> bool {
-        self.1.is_full || self.0.len() > self.1.bytes_max
+        self.room.is_full || self.text.len() > self.room.bytes_max
     }
 
     pub(super) fn null(&mut self) {
-        self.0.push_str("null");
+        self.text.push_str("null");
     }
 
     pub(super) fn boolean(&mut self, value: bool) {
-        self.0.push_str(if value { "true" } else { "false" });
+        self.text.push_str(if value { "true" } else { "false" });
     }
 
     /// A number, or a string where JSON's usual readers would round it.
     pub(super) fn integer(&mut self, value: i128) {
         // Writing to a string can't fail.
         let _ = if value.unsigned_abs() > u128::from(EXACT_MAX) {
-            write!(self.0, "\"{value}\"")
+            write!(self.text, "\"{value}\"")
         } else {
-            write!(self.0, "{value}")
+            write!(self.text, "{value}")
         };
     }
 
@@ -128,11 +132,11 @@ impl Json {
     pub(super) fn float(&mut self, value: f64) {
         match serde_json::Number::from_f64(value) {
             Some(number) => {
-                let _ = write!(self.0, "{number}");
+                let _ = write!(self.text, "{number}");
             }
-            None if value.is_nan() => self.0.push_str("\"NaN\""),
-            None if value > 0.0 => self.0.push_str("\"Infinity\""),
-            None => self.0.push_str("\"-Infinity\""),
+            None if value.is_nan() => self.text.push_str("\"NaN\""),
+            None if value > 0.0 => self.text.push_str("\"Infinity\""),
+            None => self.text.push_str("\"-Infinity\""),
         }
     }
 
@@ -143,7 +147,7 @@ impl Json {
             if !text.contains('.') {
                 text.push_str(".0");
             }
-            self.0.push_str(&text);
+            self.text.push_str(&text);
         } else {
             self.float(value.into());
         }
@@ -156,62 +160,71 @@ impl Json {
     /// Text of a database that keeps any bytes as text: what is not UTF-8 is U+FFFD.
     pub(super) fn text_lossy(&mut self, text: &[u8]) {
         // No escape is shorter than what it stands for, and U+FFFD isn't either.
-        if !self.has_room(text.len() + 2) {
+        if !self.reserve(text.len() + 2) {
             return;
         }
-        self.0.push('"');
+        self.text.push('"');
         for chunk in text.utf8_chunks() {
             self.escaped(chunk.valid());
             if !chunk.invalid().is_empty() {
-                self.0.push(char::REPLACEMENT_CHARACTER);
+                self.text.push(char::REPLACEMENT_CHARACTER);
             }
-            if !self.has_room(1) {
+            if !self.reserve(1) {
                 return;
             }
         }
-        self.0.push('"');
+        self.text.push('"');
     }
 
     /// What is between the quotes, as far as there is room.
     fn escaped(&mut self, mut text: &str) {
         while let Some((plain, special, rest)) = split_at_special(text) {
-            self.0.push_str(plain);
+            self.text.push_str(plain);
             match special {
-                '"' => self.0.push_str("\\\""),
-                '\\' => self.0.push_str("\\\\"),
-                '\n' => self.0.push_str("\\n"),
-                '\r' => self.0.push_str("\\r"),
-                '\t' => self.0.push_str("\\t"),
+                '"' => self.text.push_str("\\\""),
+                '\\' => self.text.push_str("\\\\"),
+                '\n' => self.text.push_str("\\n"),
+                '\r' => self.text.push_str("\\r"),
+                '\t' => self.text.push_str("\\t"),
                 other => {
                     // Writing to a string can't fail.
-                    let _ = write!(self.0, "\\u{:04x}", u32::from(other));
+                    let _ = write!(self.text, "\\u{:04x}", u32::from(other));
                 }
             }
-            if !self.has_room(rest.len()) {
+            if !self.reserve(rest.len()) {
                 return;
             }
             text = rest;
         }
-        self.0.push_str(text);
+        self.text.push_str(text);
     }
 
     /// As base64.
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
-        if !self.has_room(bytes.len().div_ceil(3).saturating_mul(4).saturating_add(2)) {
+        if !self.reserve(bytes.len().div_ceil(3).saturating_mul(4).saturating_add(2)) {
             return;
         }
-        self.0.push('"');
-        base64::engine::general_purpose::STANDARD.encode_string(bytes, &mut self.0);
-        self.0.push('"');
+        self.text.push('"');
+        base64::engine::general_purpose::STANDARD.encode_string(bytes, &mut self.text);
+        self.text.push('"');
+    }
+
+    /// [`Self::json`] of text that any bytes may be.
+    pub(super) fn json_lossy(&mut self, raw: &[u8]) {
+        match std::str::from_utf8(raw) {
+            Ok(text) => self.json(text),
+            // What is not UTF-8 is no JSON.
+            Err(_) => self.text_lossy(raw),
+        }
     }
 
     /// What is JSON already; text that is none becomes a string.
     pub(super) fn json(&mut self, text: &str) {
-        if !self.has_room(text.len()) {
+        if !self.reserve(text.len()) {
             return;
         }
         if serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok() {
-            self.0.push_str(text);
+            self.text.push_str(text);
         } else {
             self.text(text);
         }
@@ -238,22 +251,24 @@ mod tests {
         fn any_text_is_written_so_that_it_is_read_again(text in "(?s).{0,40}", bytes in prop::collection::vec(0_u8.., 0..40)) {
             let mut json = Json::default();
             json.text(&text);
-            prop_assert_eq!(serde_json::from_str::<String>(&json.0).unwrap(), text);
+            prop_assert_eq!(serde_json::from_str::<String>(&json.text).unwrap(), text);
             let mut json = Json::default();
             json.text_lossy(&bytes);
-            prop_assert_eq!(serde_json::from_str::<String>(&json.0).unwrap(), String::from_utf8_lossy(&bytes));
+            prop_assert_eq!(serde_json::from_str::<String>(&json.text).unwrap(), String::from_utf8_lossy(&bytes));
         }
     }
 
     #[test]
     fn a_value_that_there_is_no_room_for_is_not_made_ready() {
         let bounds = Bounds { rows_max: 1, bytes_max: 1_000 };
-        let writes: [&dyn Fn(&mut Json); 5] = [
+        let writes: [&dyn Fn(&mut Json); 7] = [
             &|json| json.text(&"\0".repeat(900)),
             &|json| json.text(&"x".repeat(1_000_000)),
             &|json| json.text_lossy(&[0xff; 900]),
             &|json| json.bytes(&[0; 900]),
             &|json| json.json(&format!("[{}1]", "1,".repeat(100_000))),
+            &|json| json.json_lossy(&[0xff; 900]),
+            &|json| json.json_lossy(&vec![b'1'; 100_000]),
         ];
         for write in writes {
             let mut rows = Rows::new(["a"].into_iter(), bounds).unwrap();
@@ -262,7 +277,7 @@ mod tests {
                 Ok(())
             });
             assert!(matches!(row, Err(Error::TooLarge(_))));
-            assert!(rows.json.0.capacity() < 2_500, "{}", rows.json.0.capacity());
+            assert!(rows.json.text.capacity() < 2_500, "{}", rows.json.text.capacity());
         }
     }
 
@@ -298,7 +313,7 @@ mod tests {
         let written = |write: &dyn Fn(&mut Json)| {
             let mut json = Json::default();
             write(&mut json);
-            json.0
+            json.text
         };
         assert_eq!(written(&|json| json.integer(1 << 53)), "9007199254740992");
         assert_eq!(written(&|json| json.integer((1 << 53) + 1)), "\"9007199254740993\"");
@@ -311,5 +326,7 @@ mod tests {
         assert_eq!(written(&|json| json.bytes(b"\x00\xff")), "\"AP8=\"");
         assert_eq!(written(&|json| json.json("{\"a\": 1}")), "{\"a\": 1}");
         assert_eq!(written(&|json| json.json("{")), "\"{\"");
+        assert_eq!(written(&|json| json.json_lossy(b"[1]")), "[1]");
+        assert_eq!(written(&|json| json.json_lossy(b"[\"\xff\"]")), "\"[\\\"\u{fffd}\\\"]\"");
     }
 }

@@ -13,7 +13,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::Access;
-use crate::config::{self, Tls, TlsMode};
+use crate::config::{self, Proof, Tls, TlsMode};
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -120,14 +120,14 @@ fn tls(tls: &Tls) -> Result<Option<SslOpts>, AnyError> {
         let roots = roots.into_iter().map(|root| root.to_vec().into()).collect();
         Ok(SslOpts::default().with_disable_built_in_roots(true).with_root_certs(roots))
     };
-    Ok(match (tls.mode, &tls.root) {
-        (TlsMode::Disable, _) => None,
-        (TlsMode::Prefer, _) | (TlsMode::Require, None) => Some(unverified()),
-        (TlsMode::VerifyCa, _) | (TlsMode::Require, Some(_)) => {
-            Some(verified()?.with_danger_skip_domain_validation(true))
-        }
-        (TlsMode::VerifyFull, _) => Some(verified()?),
-    })
+    if tls.mode == TlsMode::Disable {
+        return Ok(None);
+    }
+    Ok(Some(match tls.proof() {
+        Proof::Nothing => unverified(),
+        Proof::Issuer => verified()?.with_danger_skip_domain_validation(true),
+        Proof::Name => verified()?,
+    }))
 }
 
 fn pinned(path: &Path) -> Result<Vec<CertificateDer<'static>>, AnyError> {

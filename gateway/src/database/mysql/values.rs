@@ -105,7 +105,7 @@ mod tests {
     fn written(value: &Value, column: &Column) -> String {
         let mut json = Json::default();
         write(value, column, &mut json);
-        json.0
+        json.text
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
@@ -19,13 +19,13 @@ use socket2::TcpKeepalive;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
-use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use tokio_postgres::config::{Host, TargetSessionAttrs};
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{CancelToken, Client, SimpleQueryMessage};
+use tokio_postgres::{Client, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::failure::Failure;
-use crate::config::{self, TlsMode};
+use crate::config::PostgresUrl;
 use crate::tls;
 
 /// What a server may send while it greets: an error, a few dozen settings.
@@ -34,23 +34,31 @@ const GREETING_BYTES: u64 = 256 * 1024;
 /// PostgreSQL's settings have 31 bits, and one is twice as long: twelve days.
 const TIMEOUT_MS_MAX: u64 = i32::MAX as u64 / 2;
 
+/// Of one address, with TLS and the greeting. A step waits for it, within the time of its statement.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A server that was asked ends a statement within milliseconds, unless the request came between two messages.
+const CANCEL_INTERVAL: Duration = Duration::from_millis(250);
+/// What goes on for so long is not ended by being asked; the server's own `statement_timeout` is left.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A server that is gone without a word is noticed within minutes, also on a connection that waits.
 const KEEPALIVE: TcpKeepalive =
     TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
 
 /// How connections are made.
 pub(super) struct Connector {
-    config: tokio_postgres::Config,
+    url: PostgresUrl,
     tls: MakeRustlsConnect,
-    timeout: Duration,
 }
 
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
 type TlsOf<T> = <T as MakeTlsConnect<Counted>>::TlsConnect;
 
 /// A connection that is driven.
 pub(super) struct Wire {
     pub(super) client: Client,
-    pub(super) allowance: Arc<Allowance>,
+    pub(super) budget: Arc<ReadBudget>,
     driver: JoinHandle<()>,
     peer: Peer,
 }
@@ -69,30 +77,23 @@ enum Address {
 }
 
 impl Connector {
-    pub(super) fn new(config: &config::Postgres, statement_ms: u64) -> Result<Self, tls::Error> {
-        let mut connection = config.connection.clone();
-        connection.options(session(statement_ms)).ssl_mode(match config.tls.mode {
-            TlsMode::Disable => SslMode::Disable,
-            TlsMode::Prefer => SslMode::Prefer,
-            TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => SslMode::Require,
-        });
-        if connection.get_application_name().is_none() {
-            connection.application_name("sluice");
+    pub(super) fn new(mut url: PostgresUrl, statement_ms: u64) -> Result<Self, tls::Error> {
+        url.connection.options(session(statement_ms));
+        if url.connection.get_application_name().is_none() {
+            url.connection.application_name("sluice");
         }
-        let timeout = Duration::from_millis(config.connect_timeout_ms);
-        Ok(Self { config: connection, tls: tls::connector(&config.tls)?, timeout })
+        let tls = tls::connector(&url.tls)?;
+        Ok(Self { url, tls })
     }
 
     /// To the first host that takes it, each address in its own time.
     pub(super) async fn connect(&self) -> Result<Wire, Failure> {
-        let mut last: Box<dyn std::error::Error + Send + Sync> = "the URL names no host".into();
-        for (index, host) in self.config.get_hosts().iter().enumerate() {
-            let ports = self.config.get_ports();
-            let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
+        let mut last: AnyError = "the URL names no host".into();
+        for (host, port) in self.url.servers() {
             let connecting = async {
-                let mut last: Box<dyn std::error::Error + Send + Sync> = "the name has no address".into();
+                let mut last: AnyError = "the name has no address".into();
                 for peer in peers(host, port).await? {
-                    match tokio::time::timeout(self.timeout, self.connect_to(peer)).await {
+                    match tokio::time::timeout(CONNECT_TIMEOUT, self.connect_to(peer)).await {
                         Ok(Ok(wire)) => return Ok(wire),
                         Ok(Err(error)) => last = error,
                         Err(_) => last = "connecting took too long".into(),
@@ -108,18 +109,18 @@ impl Connector {
         Err(Failure::Unreachable(last))
     }
 
-    async fn connect_to(&self, peer: Peer) -> Result<Wire, Box<dyn std::error::Error + Send + Sync>> {
-        let allowance = Arc::new(Allowance::default());
-        allowance.grant(GREETING_BYTES);
-        let stream = peer.open(&allowance).await?;
+    async fn connect_to(&self, peer: Peer) -> Result<Wire, AnyError> {
+        let budget = Arc::new(ReadBudget::default());
+        budget.grant(GREETING_BYTES);
+        let stream = peer.open(&budget).await?;
         let tls = self.tls(&peer.name)?;
-        let (client, mut connection) = self.config.connect_raw(stream, tls).await?;
+        let (client, mut connection) = self.url.connection.connect_raw(stream, tls).await?;
         let driver = tokio::spawn(async move {
             // What the server says unasked is for nobody.
             while let Some(Ok(_)) = poll_fn(|cx| connection.poll_message(cx)).await {}
         });
-        let wire = Wire { client, allowance, driver, peer };
-        wire.check_role(self.config.get_target_session_attrs()).await?;
+        let wire = Wire { client, budget, driver, peer };
+        wire.check_role(self.url.connection.get_target_session_attrs()).await?;
         Ok(wire)
     }
 
@@ -127,18 +128,31 @@ impl Connector {
         MakeTlsConnect::<Counted>::make_tls_connect(&mut self.tls.clone(), name)
     }
 
-    /// Has the server end what runs on a connection. It may have ended by itself; nobody tells.
+    /// Has the server end what runs on a connection, and waits until it has. A request that comes between two
+    /// messages of one flight ends nothing, so it's repeated.
     pub(super) async fn cancel(&self, wire: &Wire) {
-        let token: CancelToken = wire.client.cancel_token();
-        let allowance = Arc::new(Allowance::default());
-        allowance.grant(GREETING_BYTES);
-        let cancelling = async {
-            let stream = wire.peer.open(&allowance).await?;
-            let tls = self.tls(&wire.peer.name)?;
-            token.cancel_query_raw(stream, tls).await.map_err(Box::<dyn std::error::Error + Send + Sync>::from)
-        };
-        // A server that can't be reached can't be told; it notices the end of the connection.
-        let _ = tokio::time::timeout(self.timeout, cancelling).await;
+        let cancelled = tokio::time::timeout(CANCEL_TIMEOUT, async {
+            // Answered after all that was sent before it, or refused at once by a connection that is broken.
+            let mut ended = pin!(wire.client.batch_execute(""));
+            loop {
+                // A server that can't be reached notices the end of the connection.
+                let _ = self.request_cancel(wire).await;
+                if tokio::time::timeout(CANCEL_INTERVAL, ended.as_mut()).await.is_ok() {
+                    break;
+                }
+            }
+        });
+        if cancelled.await.is_err() {
+            tracing::debug!("a statement that nobody waits for could not be cancelled: its server has its own timeout");
+        }
+    }
+
+    async fn request_cancel(&self, wire: &Wire) -> Result<(), AnyError> {
+        let budget = Arc::new(ReadBudget::default());
+        budget.grant(GREETING_BYTES);
+        let stream = wire.peer.open(&budget).await?;
+        let tls = self.tls(&wire.peer.name)?;
+        Ok(wire.client.cancel_token().cancel_query_raw(stream, tls).await?)
     }
 }
 
@@ -182,7 +196,7 @@ async fn peers(host: &Host, port: u16) -> io::Result<Vec<Peer>> {
 }
 
 impl Peer {
-    async fn open(&self, allowance: &Arc<Allowance>) -> io::Result<Counted> {
+    async fn open(&self, budget: &Arc<ReadBudget>) -> io::Result<Counted> {
         let stream: Box<dyn Stream> = match &self.address {
             Address::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;
@@ -192,13 +206,13 @@ impl Peer {
             }
             Address::Unix(path) => Box::new(UnixStream::connect(path).await?),
         };
-        Ok(Counted { stream, allowance: Arc::clone(allowance) })
+        Ok(Counted { stream, budget: Arc::clone(budget) })
     }
 }
 
 impl Wire {
     /// `target_session_attrs`: by what the server is, since every session of ours is read only.
-    async fn check_role(&self, wanted: TargetSessionAttrs) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn check_role(&self, wanted: TargetSessionAttrs) -> Result<(), AnyError> {
         let (wanted, refusal) = match wanted {
             TargetSessionAttrs::ReadWrite => ("f", "the server is a standby"),
             TargetSessionAttrs::ReadOnly => ("t", "the server is not a standby"),
@@ -219,12 +233,12 @@ impl Drop for Wire {
 
 /// How much a server may send.
 #[derive(Debug, Default)]
-pub(super) struct Allowance {
+pub(super) struct ReadBudget {
     left: AtomicU64,
     is_used_up: AtomicBool,
 }
 
-impl Allowance {
+impl ReadBudget {
     pub(super) fn grant(&self, bytes: u64) {
         self.left.store(bytes, Ordering::Relaxed);
     }
@@ -254,17 +268,17 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// A socket whose server is held to an allowance.
+/// A socket whose server is held to a budget.
 struct Counted {
     stream: Box<dyn Stream>,
-    allowance: Arc<Allowance>,
+    budget: Arc<ReadBudget>,
 }
 
 impl AsyncRead for Counted {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        Poll::Ready(self.allowance.take((buf.filled().len() - before) as u64))
+        Poll::Ready(self.budget.take((buf.filled().len() - before) as u64))
     }
 }
 

@@ -100,7 +100,7 @@ impl Shape {
             Self::Numeric => json.text(&numeric(&mut fields)?),
             Self::Character => json.text(&character(fields.array()?)),
             // Only a statement that changes the encoding of its own answer gets text that isn't UTF-8.
-            Self::Text => json.text(&String::from_utf8_lossy(raw)),
+            Self::Text => json.text_lossy(raw),
             Self::Bytes => json.bytes(raw),
             Self::Date => json.text(&datetime::date(fields.i32()?)),
             Self::Time => json.text(&datetime::time(fields.i64()?)),
@@ -112,9 +112,9 @@ impl Shape {
                 json.text(&datetime::interval(fields.i32()?, days, micros));
             }
             Self::Uuid => json.text(&uuid::Uuid::from_bytes(fields.array()?).to_string()),
-            Self::Json => json.json(&String::from_utf8_lossy(raw)),
+            Self::Json => json.json_lossy(raw),
             // A version comes first.
-            Self::JsonB => json.json(&String::from_utf8_lossy(raw.get(1..).ok_or(Malformed)?)),
+            Self::JsonB => json.json_lossy(raw.get(1..).ok_or(Malformed)?),
             Self::Void => json.null(),
             Self::Array(element) => array(&mut fields, element, json)?,
         }
@@ -180,7 +180,7 @@ fn array(fields: &mut Fields<'_>, element: &Shape, json: &mut Json) -> Result<()
         fields.i32()?;
     }
     if lengths.is_empty() {
-        json.0.push_str("[]");
+        json.text.push_str("[]");
         return Ok(());
     }
     dimension(fields, &lengths, element, json)
@@ -196,18 +196,18 @@ fn dimension(fields: &mut Fields<'_>, lengths: &[i32], element: &Shape, json: &m
             length => element.write(fields.bytes(usize::try_from(length).map_err(|_| Malformed)?)?, json),
         };
     };
-    json.0.push('[');
+    json.text.push('[');
     for index in 0..*length {
         // A number of ten bytes may have a hundred thousand digits.
         if json.is_over() {
             return Ok(());
         }
         if index > 0 {
-            json.0.push(',');
+            json.text.push(',');
         }
         dimension(fields, rest, element, json)?;
     }
-    json.0.push(']');
+    json.text.push(']');
     Ok(())
 }
 
@@ -254,7 +254,7 @@ mod tests {
             for shape in shapes {
                 let mut json = Json::default();
                 if shape.write(&raw, &mut json).is_ok() {
-                    prop_assert!(serde_json::from_str::<serde_json::Value>(&json.0).is_ok(), "{}", json.0);
+                    prop_assert!(serde_json::from_str::<serde_json::Value>(&json.text).is_ok(), "{}", json.text);
                 }
             }
         }

@@ -1,13 +1,14 @@
 //! Parameters as PostgreSQL reads them.
 //!
 //! Owns what JSON may stand for which type. All are sent as text, which is exact and which every type has,
-//! those of extensions too. Invariant: what can be told to be of the wrong type is refused before anything
-//! is sent, with the number of the parameter.
+//! those of extensions too. Invariants: what can be told to be of the wrong type is refused before the statement
+//! runs, with the number of the parameter; and what is made of a parameter takes a few times what its JSON does.
 
 use std::borrow::Cow;
 
 use base64::Engine as _;
 use bytes::BytesMut;
+use serde::de::{Deserializer as _, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use tokio_postgres::types::{Format, IsNull, Kind, ToSql, Type, to_sql_checked};
 
@@ -58,7 +59,7 @@ pub(super) fn parameters(params: &[Param<'_>], types: &[Type]) -> Result<Vec<Enc
         let refused = |wanted: Wanted| {
             Error::Invalid(format!("${} is {}; {} is wanted ({})", index + 1, param.kind(), wanted.0, ty.name()))
         };
-        text(param, ty, 0).map(Encoded).map_err(refused)
+        text(param, ty).map(Encoded).map_err(refused)
     };
     params.iter().zip(types).enumerate().map(encode).collect()
 }
@@ -66,7 +67,7 @@ pub(super) fn parameters(params: &[Param<'_>], types: &[Type]) -> Result<Vec<Enc
 /// What would have been right.
 struct Wanted(&'static str);
 
-fn text(param: &Param<'_>, ty: &Type, depth: usize) -> Result<Option<String>, Wanted> {
+fn text(param: &Param<'_>, ty: &Type) -> Result<Option<String>, Wanted> {
     if *param == Param::Null {
         return Ok(None);
     }
@@ -85,8 +86,8 @@ fn text(param: &Param<'_>, ty: &Type, depth: usize) -> Result<Option<String>, Wa
         // Arrays, but not written as such.
         Type::INT2_VECTOR | Type::OID_VECTOR => string(param)?,
         _ => match ty.kind() {
-            Kind::Domain(base) => return self::text(param, base, depth),
-            Kind::Array(element) => array(param, element, depth)?,
+            Kind::Domain(base) => return self::text(param, base),
+            Kind::Array(element) => array(param, element)?,
             _ => string(param)?,
         },
     };
@@ -151,34 +152,76 @@ fn json<'a>(param: &'a Param<'a>) -> Cow<'a, str> {
     }
 }
 
-fn array(param: &Param<'_>, element: &Type, depth: usize) -> Result<String, Wanted> {
-    let wanted = || Wanted("an array of the elements' type");
-    let Param::Json(json) = param else { return Err(wanted()) };
-    if depth == DIMENSIONS_MAX {
-        return Err(Wanted("an array of at most six dimensions"));
-    }
-    let elements: Vec<&RawValue> = serde_json::from_str(json).map_err(|_| wanted())?;
-    // The one type whose values have commas.
-    let comma = if *element == Type::BOX { ';' } else { ',' };
-    let mut literal = String::from("{");
-    for (index, value) in elements.into_iter().enumerate() {
-        if index > 0 {
-            literal.push(comma);
+fn array(param: &Param<'_>, element: &Type) -> Result<String, Wanted> {
+    let Param::Json(json) = param else { return Err(ARRAY) };
+    // Most are as long as their JSON.
+    let mut array = Array { element, literal: String::with_capacity(json.len()), depth: 0, wanted: None };
+    array.dimension(json)?;
+    Ok(array.literal)
+}
+
+const ARRAY: Wanted = Wanted("an array of the elements' type");
+
+/// An array as PostgreSQL writes it, as far as its JSON is read: a list of the elements would take many times that.
+struct Array<'a> {
+    element: &'a Type,
+    literal: String,
+    depth: usize,
+    /// Why it was given up.
+    wanted: Option<Wanted>,
+}
+
+impl Array<'_> {
+    fn dimension(&mut self, json: &str) -> Result<(), Wanted> {
+        if self.depth == DIMENSIONS_MAX {
+            return Err(Wanted("an array of at most six dimensions"));
         }
-        let value = Param::one(value.get()).map_err(|_| wanted())?;
+        self.depth += 1;
+        self.literal.push('{');
+        let read = serde_json::Deserializer::from_str(json).deserialize_seq(&mut *self);
+        read.map_err(|_| self.wanted.take().unwrap_or(ARRAY))?;
+        self.literal.push('}');
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn value(&mut self, json: &str) -> Result<(), Wanted> {
         // What is an array within an array of JSON is a value of it.
-        let is_nested = matches!(&value, Param::Json(json) if json.starts_with('['));
-        if is_nested && !matches!(*element, Type::JSON | Type::JSONB) {
-            literal.push_str(&array(&value, element, depth + 1)?);
-            continue;
+        if json.starts_with('[') && !matches!(*self.element, Type::JSON | Type::JSONB) {
+            return self.dimension(json);
         }
-        match text(&value, element, depth)? {
-            None => literal.push_str("NULL"),
-            Some(text) => quote(&text, &mut literal),
+        let value = Param::one(json).map_err(|_| ARRAY)?;
+        match (text(&value, self.element)?, value) {
+            (None, _) => self.literal.push_str("NULL"),
+            (Some(text), Param::Number(_) | Param::Boolean(_)) => self.literal.push_str(&text),
+            (Some(text), _) => quote(&text, &mut self.literal),
         }
+        Ok(())
     }
-    literal.push('}');
-    Ok(literal)
+}
+
+impl<'de> Visitor<'de> for &mut Array<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        // The one type whose values have commas.
+        let comma = if *self.element == Type::BOX { ';' } else { ',' };
+        let mut is_first = true;
+        while let Some(value) = seq.next_element::<&RawValue>()? {
+            if !std::mem::take(&mut is_first) {
+                self.literal.push(comma);
+            }
+            if let Err(wanted) = self.value(value.get()) {
+                self.wanted = Some(wanted);
+                return Err(A::Error::custom("refused"));
+            }
+        }
+        Ok(())
+    }
 }
 
 fn quote(text: &str, out: &mut String) {
@@ -217,9 +260,12 @@ mod tests {
             ("\"AP8=\"", Type::BYTEA, "\\x00ff"),
             ("\"a\"", Type::JSONB, "\"a\""),
             ("[1, 2]", Type::JSON, "[1, 2]"),
-            ("[[1, null], [3, 4]]", Type::INT4_ARRAY, r#"{{"1",NULL},{"3","4"}}"#),
+            ("[[1, null], [3, 4]]", Type::INT4_ARRAY, "{{1,NULL},{3,4}}"),
             (r#"["a\"b\\", ""]"#, Type::TEXT_ARRAY, r#"{"a\"b\\",""}"#),
-            ("[[1]]", Type::JSONB_ARRAY, r#"{"[1]"}"#),
+            ("[[1], 2, true]", Type::JSONB_ARRAY, r#"{"[1]",2,true}"#),
+            ("[\"1\", 1.50, 1e3]", Type::NUMERIC_ARRAY, r#"{"1",1.50,1e3}"#),
+            ("[true]", Type::BOOL_ARRAY, "{true}"),
+            ("[]", Type::INT4_ARRAY, "{}"),
             ("[\"AP8=\"]", Type::BYTEA_ARRAY, r#"{"\\x00ff"}"#),
         ] {
             assert_eq!(encoded(json, &ty), Ok(Some(text.to_owned())), "{json} {ty}");
@@ -248,5 +294,23 @@ mod tests {
         }
         assert!(matches!(parameters(&[], &[Type::INT4]), Err(Error::Invalid(_))));
         assert!(matches!(parameters(&[Param::Null], &[]), Err(Error::Invalid(_))));
+    }
+
+    #[test]
+    fn what_an_array_takes_is_bounded_by_its_json() {
+        for (element, ty, times) in [
+            ("1", Type::INT4_ARRAY, 1),
+            ("true", Type::BOOL_ARRAY, 1),
+            ("null", Type::TEXT_ARRAY, 1),
+            ("[]", Type::INT4_ARRAY, 1),
+            ("\"\"", Type::TEXT_ARRAY, 1),
+            ("\"\"", Type::BYTEA_ARRAY, 4),
+            ("\"\\\"\"", Type::TEXT_ARRAY, 1),
+            ("{\"\":\"\"}", Type::JSONB_ARRAY, 4),
+        ] {
+            let json = format!("[{}{element}]", format!("{element},").repeat(100_000));
+            let literal = encoded(&json, &ty).unwrap().unwrap();
+            assert!(literal.capacity() <= json.len() * times, "{element} {ty}: {}", literal.capacity());
+        }
     }
 }

@@ -15,14 +15,26 @@ const MESSAGE_CHARACTERS_MAX: usize = 1_000;
 /// Why a statement failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// Nothing was sent.
+    /// By us, with nothing left running on the connection.
     Refused(Error),
-    /// The server, or the way to it, while a connection was there.
+    /// The server, or the way to it, before a transaction began: nothing of the statement was done.
+    NotBegun(tokio_postgres::Error),
+    /// The server, or the way to it, later.
     Database(tokio_postgres::Error),
     /// No connection could be made.
     Unreachable(Box<dyn std::error::Error + Send + Sync>),
     /// It was given up here while the server went on.
     Abandoned(Error),
+}
+
+/// Why a statement that could not begin may at a second try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stale {
+    /// It was lost before, as all are when a server is restarted.
+    Connection,
+    /// What was prepared is no longer what the server has: a table was altered, or a statement before this
+    /// one removed it.
+    Statement,
 }
 
 impl From<tokio_postgres::Error> for Failure {
@@ -37,33 +49,21 @@ impl Failure {
         match self {
             Self::Refused(_) => true,
             // Where one that was prepared is gone, so are those of the driver, which it doesn't notice.
-            Self::Database(error) => error
+            Self::NotBegun(error) | Self::Database(error) => error
                 .as_db_error()
                 .is_some_and(|error| !is_fatal(error) && *error.code() != SqlState::INVALID_SQL_STATEMENT_NAME),
             Self::Unreachable(_) | Self::Abandoned(_) => false,
         }
     }
 
-    /// Whether the connection was lost, as all are when a server is restarted.
-    pub(super) fn is_lost_connection(&self) -> bool {
-        let Self::Database(error) = self else { return false };
-        match error.as_db_error() {
-            Some(answer) => is_fatal(answer),
-            None => {
-                error.is_closed() || error.source().and_then(|source| source.downcast_ref::<std::io::Error>()).is_some()
-            }
-        }
-    }
-
-    /// Whether what was prepared is no longer what the server has: a table was altered, or a statement
-    /// before this one removed it.
-    pub(super) fn is_stale_statement(&self) -> bool {
-        let Self::Database(error) = self else { return false };
-        error.as_db_error().is_some_and(|answer| {
-            *answer.code() == SqlState::INVALID_SQL_STATEMENT_NAME
-                || (*answer.code() == SqlState::FEATURE_NOT_SUPPORTED
-                    && answer.routine() == Some("RevalidateCachedQuery"))
-        })
+    /// Whether another try may go well, and why: nothing was done yet, or it was rolled back.
+    pub(super) fn stale(&self) -> Option<Stale> {
+        let is_stale = match self {
+            Self::NotBegun(error) => return is_lost_connection(error).then_some(Stale::Connection),
+            Self::Database(error) => error.as_db_error().is_some_and(is_stale_statement),
+            Self::Refused(_) | Self::Unreachable(_) | Self::Abandoned(_) => false,
+        };
+        is_stale.then_some(Stale::Statement)
     }
 
     /// In words for the step.
@@ -71,7 +71,7 @@ impl Failure {
         match self {
             Self::Refused(error) | Self::Abandoned(error) => error,
             Self::Unreachable(source) => failed("the database can't be reached", source),
-            Self::Database(error) => match error.as_db_error() {
+            Self::NotBegun(error) | Self::Database(error) => match error.as_db_error() {
                 Some(answer) => told(answer),
                 None => failed("the connection to the database was lost", error.into()),
             },
@@ -81,6 +81,19 @@ impl Failure {
 
 fn failed(what: &str, source: Box<dyn std::error::Error + Send + Sync>) -> Error {
     Error::Failed { what: what.to_owned(), is_transient: true, source: Some(source) }
+}
+
+fn is_lost_connection(error: &tokio_postgres::Error) -> bool {
+    match error.as_db_error() {
+        Some(answer) => is_fatal(answer),
+        None => error.is_closed() || error.source().is_some_and(<dyn std::error::Error>::is::<std::io::Error>),
+    }
+}
+
+fn is_stale_statement(answer: &DbError) -> bool {
+    let has_other_columns =
+        *answer.code() == SqlState::FEATURE_NOT_SUPPORTED && answer.routine() == Some("RevalidateCachedQuery");
+    has_other_columns || *answer.code() == SqlState::INVALID_SQL_STATEMENT_NAME
 }
 
 fn is_fatal(error: &DbError) -> bool {

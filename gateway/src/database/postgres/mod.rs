@@ -16,7 +16,7 @@ mod statement;
 mod tests;
 
 use self::connect::Connector;
-use self::failure::Failure;
+use self::failure::{Failure, Stale};
 use self::pool::{Connections, Lease};
 use super::params::Param;
 use super::{Bounds, Error, Statement};
@@ -37,10 +37,10 @@ pub(super) struct Pool {
 impl Pool {
     /// Prepares them; the first statement connects.
     pub(super) fn open(
-        postgres: &config::Postgres,
+        url: &config::PostgresUrl,
         database: &config::Database,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        let connector = Connector::new(postgres, database.timeout_ms)?;
+        let connector = Connector::new(url.clone(), database.timeout_ms)?;
         let wire_bytes_max = database.bytes_max.saturating_mul(WIRE_BYTES_PER_BYTE).saturating_add(WIRE_BYTES_MORE);
         let connections = Connections::new(connector, database.pool, wire_bytes_max);
         Ok(Self { connections, bytes_max: database.bytes_max })
@@ -50,20 +50,14 @@ impl Pool {
     pub(super) async fn query(&self, statement: Statement<'_>, bounds: Bounds) -> Result<String, Error> {
         let sql = statement::reading(statement.sql)?;
         let params = Param::list(statement.params)?;
-        for is_last in [false, true] {
-            let mut lease = self.lease().await?;
-            let session = self::session(&mut lease)?;
-            if is_last {
-                // What was stale on one connection is on all.
-                session.forget(sql);
-            }
-            let result = session.query(sql, &params, bounds).await;
-            match self.end(lease, sql, result) {
-                Ended::Again(_) if !is_last => {}
-                ended => return ended.into_result(),
-            }
-        }
-        Err(Error::TimedOut)
+        let params = params.as_slice();
+        let query = |mut lease: Lease| async move {
+            let rows = lease.session().query(sql, params, bounds).await;
+            (lease, rows)
+        };
+        let (lease, rows) = self.run(sql, query).await?;
+        lease.give_back();
+        Ok(rows)
     }
 
     /// The number of rows that a statement changed. Dropped, it is cancelled, and what wasn't committed by
@@ -71,80 +65,59 @@ impl Pool {
     pub(super) async fn execute(&self, statement: Statement<'_>) -> Result<u64, Error> {
         let sql = statement::writing(statement.sql)?;
         let params = Param::list(statement.params)?;
-        for is_last in [false, true] {
-            let mut lease = self.lease().await?;
-            let session = self::session(&mut lease)?;
-            if is_last {
-                session.forget(sql);
+        let params = params.as_slice();
+        let change = |mut lease: Lease| async move {
+            let changed = lease.session().change(sql, params).await;
+            (lease, changed)
+        };
+        let (mut lease, changed) = self.run(sql, change).await?;
+        // Never a second time: it may have been done.
+        match lease.session().commit().await {
+            Ok(()) => {
+                lease.give_back();
+                Ok(changed)
             }
-            let changed = match session.change(sql, &params).await {
-                Ok(changed) => changed,
-                Err(failure) => match self.end(lease, sql, Err(failure)) {
-                    Ended::Again(_) if !is_last => continue,
-                    ended => return ended.into_result(),
-                },
-            };
-            let committed = session.commit().await.map(|()| changed);
-            // Never a second time: it may have been done.
-            return self.end(lease, sql, committed).into_result();
+            Err(failure) => Err(self.end(lease, failure)),
         }
-        Err(Error::TimedOut)
+    }
+
+    /// Does `work` on a connection; once more on another where it could not begin for what the first one was.
+    async fn run<T, F>(&self, sql: &str, work: impl Fn(Lease) -> F) -> Result<(Lease, T), Error>
+    where
+        F: Future<Output = (Lease, Result<T, Failure>)>,
+    {
+        let (mut lease, failure) = match work(self.lease().await?).await {
+            (lease, Ok(done)) => return Ok((lease, done)),
+            (lease, Err(failure)) => (lease, failure),
+        };
+        match failure.stale() {
+            None => return Err(self.end(lease, failure)),
+            Some(Stale::Statement) => lease.session().forget(sql),
+            // The others were made to the same server, which was restarted since.
+            Some(Stale::Connection) => self.connections.forget_idle(),
+        }
+        self.end(lease, failure);
+        let mut lease = self.lease().await?;
+        // What was stale on one connection is on all.
+        lease.session().forget(sql);
+        match work(lease).await {
+            (lease, Ok(done)) => Ok((lease, done)),
+            (lease, Err(failure)) => Err(self.end(lease, failure)),
+        }
     }
 
     async fn lease(&self) -> Result<Lease, Error> {
         self.connections.lease().await.map_err(Failure::into_error)
     }
 
-    /// Lets go of a connection after its statement.
-    fn end<T>(&self, mut lease: Lease, sql: &str, result: Result<T, Failure>) -> Ended<T> {
-        let failure = match result {
-            Ok(value) => {
-                lease.give_back();
-                return Ended::Well(value);
-            }
-            Err(failure) => failure,
-        };
-        let session = match self::session(&mut lease) {
-            Ok(session) => session,
-            Err(error) => return Ended::Badly(error),
-        };
-        if session.wire.allowance.is_used_up() {
-            return Ended::Badly(Error::too_many_bytes(self.bytes_max));
-        }
-        let is_stale = failure.is_stale_statement();
-        let is_lost = failure.is_lost_connection() && session.has_served;
-        if is_stale {
-            session.forget(sql);
-        }
-        if is_lost {
-            // They were made to the same server, which was restarted since.
-            self.connections.forget_idle();
+    /// Lets go of a connection whose statement failed, and says why it did.
+    fn end(&self, mut lease: Lease, failure: Failure) -> Error {
+        if lease.session().wire.budget.is_used_up() {
+            return Error::too_many_bytes(self.bytes_max);
         }
         if failure.leaves_connection() {
             lease.give_back();
         }
-        let error = failure.into_error();
-        if is_stale || is_lost { Ended::Again(error) } else { Ended::Badly(error) }
+        failure.into_error()
     }
-}
-
-/// How a statement ended.
-enum Ended<T> {
-    Well(T),
-    /// What was wrong is the connection, or what had been prepared on it.
-    Again(Error),
-    Badly(Error),
-}
-
-impl<T> Ended<T> {
-    fn into_result(self) -> Result<T, Error> {
-        match self {
-            Self::Well(value) => Ok(value),
-            Self::Again(error) | Self::Badly(error) => Err(error),
-        }
-    }
-}
-
-fn session(lease: &mut Lease) -> Result<&mut session::Session, Error> {
-    lease.session().map_err(Failure::into_error)
 }

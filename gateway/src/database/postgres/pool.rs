@@ -48,7 +48,7 @@ impl Connections {
             Some(session) => session,
             None => Session::new(self.0.connector.connect().await?),
         };
-        session.wire.allowance.grant(self.0.wire_bytes_max);
+        session.wire.budget.grant(self.0.wire_bytes_max);
         Ok(Lease { held: Some((session, slot)), connections: Arc::clone(&self.0) })
     }
 
@@ -78,9 +78,10 @@ impl Inner {
 }
 
 impl Lease {
-    pub(super) fn session(&mut self) -> Result<&mut Session, Failure> {
-        let held = self.held.as_mut().map(|(session, _)| session);
-        held.ok_or_else(|| Failure::Unreachable("the connection was given back".into()))
+    #[expect(clippy::expect_used, reason = "it is taken by what consumes the lease only")]
+    pub(super) fn session(&mut self) -> &mut Session {
+        let (session, _) = self.held.as_mut().expect("a lease holds its connection");
+        session
     }
 
     /// Has the connection cleaned, by a task of its own since nobody has to wait for it, and used again.
@@ -100,11 +101,11 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let (Some((session, slot)), Ok(runtime)) = (self.held.take(), Handle::try_current()) else { return };
         // One that was cut off for what it sends runs on at the server.
-        if session.wire.client.is_closed() && !session.wire.allowance.is_used_up() {
+        if session.wire.client.is_closed() && !session.wire.budget.is_used_up() {
             return;
         }
         let connections = Arc::clone(&self.connections);
-        // The connection stays until the server was told, and so does its slot: whoever starts what takes
+        // The connection stays until its statement ended, and so does its slot: whoever starts what takes
         // long and leaves has no more of the server than whoever waits.
         runtime.spawn(async move {
             connections.connector.cancel(&session.wire).await;

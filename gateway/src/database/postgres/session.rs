@@ -11,14 +11,14 @@ use futures_util::TryStreamExt as _;
 use futures_util::future::{join, join3};
 use lru::LruCache;
 use tokio_postgres::types::{Kind, Type};
-use tokio_postgres::{Client, RowStream, SimpleQueryMessage, SimpleQueryStream, Statement};
+use tokio_postgres::{Client, RowStream, SimpleQueryMessage, SimpleQueryRow, SimpleQueryStream, Statement};
 
 use super::super::json::Rows;
 use super::super::params::Param;
 use super::super::{Bounds, Error};
 use super::connect::Wire;
 use super::decode::{Malformed, Raw, Shape};
-use super::encode;
+use super::encode::{self, Encoded};
 use super::failure::Failure;
 
 /// Prepared on one connection: what a few modules ask for again and again. Each is memory of the server's too.
@@ -51,11 +51,7 @@ const DISCARD: &str = "\
 pub(super) struct Session {
     pub(super) wire: Wire,
     statements: LruCache<(Purpose, String), Arc<Prepared>>,
-    transaction: Transaction,
-    /// What was sent behind a query to clean up after it, until its answer is read.
-    cleaning: Option<Pin<Box<SimpleQueryStream>>>,
-    /// Whether it has served already: it may have been lost since.
-    pub(super) has_served: bool,
+    cleaning: Cleaning,
 }
 
 /// What a text is prepared for.
@@ -65,13 +61,13 @@ enum Purpose {
     Change,
 }
 
-/// What the last statement has to be cleaned of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Transaction {
-    /// Nothing began, or it was committed.
-    Ended,
-    Reading,
-    Changing,
+/// What makes a connection clean after its last statement.
+enum Cleaning {
+    /// No transaction is open, and one may have been committed.
+    Discard,
+    RollBackAndDiscard,
+    /// It is under way, sent behind a query; this is its answer.
+    Sent(Pin<Box<SimpleQueryStream>>),
 }
 
 /// A statement that is prepared, and how its columns are read.
@@ -80,48 +76,39 @@ struct Prepared {
     columns: Vec<(String, Shape)>,
 }
 
+/// What one statement is sent with.
+struct Ready {
+    prepared: Arc<Prepared>,
+    parameters: Vec<Encoded>,
+    /// What goes before it.
+    begin: &'static str,
+}
+
 impl Session {
     pub(super) fn new(wire: Wire) -> Self {
-        Self {
-            wire,
-            statements: LruCache::unbounded(),
-            transaction: Transaction::Ended,
-            cleaning: None,
-            has_served: false,
-        }
+        Self { wire, statements: LruCache::unbounded(), cleaning: Cleaning::Discard }
     }
 
     /// The rows of a statement that only reads, as JSON. Dropped in the middle, the server goes on.
     pub(super) async fn query(&mut self, sql: &str, params: &[Param<'_>], bounds: Bounds) -> Result<String, Failure> {
-        let is_new = !self.statements.contains(&(Purpose::Query, sql.to_owned()));
-        if is_new {
-            // What a literal means is worked out while it is prepared, by functions too where its type has some: in
-            // the transaction, and with all of the cleaning behind it.
-            self.transaction = Transaction::Changing;
-            self.wire.client.batch_execute("BEGIN READ ONLY").await?;
-        }
-        let prepared = self.prepared(Purpose::Query, sql).await?;
-        let encoded = encode::parameters(params, prepared.statement.params()).map_err(Failure::Refused)?;
+        let Ready { prepared, parameters, begin } = self.ready(Purpose::Query, sql, params).await?;
         let names = prepared.columns.iter().map(|(name, _)| name.as_str());
         let mut rows = Rows::new(names, bounds).map_err(Failure::Refused)?;
         let client = &self.wire.client;
-        if is_new {
-            let stream = client.query_raw(&prepared.statement, encoded.iter()).await?;
-            collect(stream, &prepared, &mut rows).await?;
-            return Ok(rows.finish());
-        }
-        self.transaction = Transaction::Reading;
+        self.cleaning = Cleaning::RollBackAndDiscard;
         // In one flight, with what cleans up behind it: the server goes on by itself, and the step has its answer
         // before. Once there is a snapshot, which is before it runs, nothing makes it read-write; what a
         // read-only transaction can change all the same, large objects before PostgreSQL 16, is rolled back.
         let (begun, rows_begun, cleaning) = join3(
-            client.batch_execute("BEGIN READ ONLY"),
-            client.query_raw(&prepared.statement, encoded.iter()),
+            client.batch_execute(begin),
+            client.query_raw(&prepared.statement, parameters.iter()),
             client.simple_query_raw(CLEAN_AFTER_QUERY),
         )
         .await;
-        self.cleaning = cleaning.ok().map(Box::pin);
-        begun?;
+        if let Ok(answer) = cleaning {
+            self.cleaning = Cleaning::Sent(Box::pin(answer));
+        }
+        begun.map_err(Failure::NotBegun)?;
         collect(rows_begun?, &prepared, &mut rows).await?;
         Ok(rows.finish())
     }
@@ -129,59 +116,33 @@ impl Session {
     /// Runs a statement that may write, up to but not including the commit. Dropped in the middle, nothing is
     /// changed.
     pub(super) async fn change(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64, Failure> {
-        self.transaction = Transaction::Changing;
-        let is_new = !self.statements.contains(&(Purpose::Change, sql.to_owned()));
-        if is_new {
-            self.wire.client.batch_execute("BEGIN READ WRITE").await?;
-        }
-        let prepared = self.prepared(Purpose::Change, sql).await?;
-        let encoded = encode::parameters(params, prepared.statement.params()).map_err(Failure::Refused)?;
+        let Ready { prepared, parameters, begin } = self.ready(Purpose::Change, sql, params).await?;
         let client = &self.wire.client;
-        if is_new {
-            return Ok(client.execute_raw(&prepared.statement, encoded.iter()).await?);
-        }
+        self.cleaning = Cleaning::RollBackAndDiscard;
         // In one flight. Where it doesn't begin, what follows is refused: a session is read only.
-        let (begun, changed) =
-            join(client.batch_execute("BEGIN READ WRITE"), client.execute_raw(&prepared.statement, encoded.iter()))
-                .await;
-        begun?;
+        let change = client.execute_raw(&prepared.statement, parameters.iter());
+        let (begun, changed) = join(client.batch_execute(begin), change).await;
+        begun.map_err(Failure::NotBegun)?;
         Ok(changed?)
     }
 
     /// Makes what was changed stay. Whether it did is not known where this fails or is dropped.
     pub(super) async fn commit(&mut self) -> Result<(), Failure> {
         self.wire.client.batch_execute("COMMIT").await?;
-        self.transaction = Transaction::Ended;
+        self.cleaning = Cleaning::Discard;
         Ok(())
     }
 
     /// Makes the connection as if it were new, and tells whether it is.
     pub(super) async fn reset(&mut self) -> bool {
-        if let Some(cleaning) = self.cleaning.take() {
-            let Ok(answer) = cleaning.try_collect::<Vec<_>>().await else { return false };
-            return self.is_clean(&answer);
-        }
-        // A server logs a warning for what is rolled back and never began.
-        let (roll_back, discard) = match self.transaction {
-            Transaction::Ended => ("", DISCARD),
-            // Its cleaning could not be sent: the connection is lost.
-            Transaction::Reading => return false,
-            Transaction::Changing => ("ROLLBACK; ", DISCARD),
+        let client = &self.wire.client;
+        let answer = match std::mem::replace(&mut self.cleaning, Cleaning::Discard) {
+            Cleaning::Sent(answer) => answer.try_collect().await,
+            // A server logs a warning for what is rolled back and never began.
+            Cleaning::Discard => client.simple_query(&format!("{DISCARD}{CHECK}")).await,
+            Cleaning::RollBackAndDiscard => client.simple_query(&format!("ROLLBACK; {DISCARD}{CHECK}")).await,
         };
-        let reset = format!("{roll_back}{discard}{CHECK}");
-        let Ok(answer) = self.wire.client.simple_query(&reset).await else { return false };
-        self.is_clean(&answer)
-    }
-
-    /// Takes over what the server answered to its cleaning.
-    fn is_clean(&mut self, answer: &[SimpleQueryMessage]) -> bool {
-        self.transaction = Transaction::Ended;
-        self.has_served = true;
-        let row = answer.iter().rev().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some(row),
-            _ => None,
-        });
-        row.and_then(|row| row.get(1)) == Some("f")
+        answer.is_ok_and(|answer| is_clean(&answer))
     }
 
     /// Forgets a statement that the server has no more.
@@ -191,17 +152,36 @@ impl Session {
         }
     }
 
-    async fn prepared(&mut self, purpose: Purpose, sql: &str) -> Result<Arc<Prepared>, Failure> {
+    async fn ready(&mut self, purpose: Purpose, sql: &str, params: &[Param<'_>]) -> Result<Ready, Failure> {
         let key = (purpose, sql.to_owned());
-        if let Some(prepared) = self.statements.get(&key) {
-            return Ok(Arc::clone(prepared));
+        let known = self.statements.get(&key).map(Arc::clone);
+        let (prepared, begin) = match (known, purpose) {
+            (Some(prepared), Purpose::Query) => (prepared, "BEGIN READ ONLY"),
+            (Some(prepared), Purpose::Change) => (prepared, "BEGIN READ WRITE"),
+            (None, Purpose::Query) => (self.prepare(key).await?, "ROLLBACK; BEGIN READ ONLY"),
+            (None, Purpose::Change) => (self.prepare(key).await?, "ROLLBACK; BEGIN READ WRITE"),
+        };
+        let parameters = encode::parameters(params, prepared.statement.params()).map_err(Failure::Refused)?;
+        Ok(Ready { prepared, parameters, begin })
+    }
+
+    /// Prepares a statement in a transaction that is left open, to be rolled back. What a literal means is worked
+    /// out by functions too where its type has some: they can't write. And all that is read of types is of one
+    /// snapshot, so that those that the driver follows are those that were checked.
+    async fn prepare(&mut self, key: (Purpose, String)) -> Result<Arc<Prepared>, Failure> {
+        self.cleaning = Cleaning::RollBackAndDiscard;
+        let client = &self.wire.client;
+        let begin = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}", nesting());
+        let answer = client.simple_query(&begin).await.map_err(Failure::NotBegun)?;
+        if single_row(&answer).and_then(|row| row.get(0)) != Some("f") {
+            let what = format!("the database has types that nest deeper than {TYPES_NEST_MAX}");
+            return Err(Failure::Refused(Error::Failed { what, is_transient: false, source: None }));
         }
-        self.check_nesting().await?;
-        let prepared = Prepared::new(&self.wire.client, purpose, sql).await;
+        let prepared = Prepared::new(client, key.0, &key.1).await;
         // It keeps what it learns of types for as long as the connection lives, those that are dropped too.
-        self.wire.client.clear_type_cache();
+        client.clear_type_cache();
         let prepared = Arc::new(prepared?);
-        if sql.len() <= STATEMENT_BYTES_MAX {
+        if key.1.len() <= STATEMENT_BYTES_MAX {
             self.statements.put(key, Arc::clone(&prepared));
         }
         if self.statements.len() > STATEMENTS_MAX {
@@ -209,23 +189,22 @@ impl Session {
         }
         Ok(prepared)
     }
-
-    /// Refuses a database with types in types in types: the driver follows them by recursion, as deep as they go.
-    async fn check_nesting(&self) -> Result<(), Failure> {
-        let answer = self.wire.client.simple_query(&nesting()).await?;
-        let is_deep = answer.iter().any(|message| match message {
-            SimpleQueryMessage::Row(row) => row.get(0) != Some("f"),
-            _ => false,
-        });
-        if is_deep {
-            let what = format!("the database has types that nest deeper than {TYPES_NEST_MAX}");
-            return Err(Failure::Refused(Error::Failed { what, is_transient: false, source: None }));
-        }
-        Ok(())
-    }
 }
 
-/// Whether there are user's types around more than [`TYPES_NEST_MAX`] others. Those of the system end in themselves.
+/// Whether a connection may serve again, by what its cleaning answered.
+fn is_clean(answer: &[SimpleQueryMessage]) -> bool {
+    single_row(answer).and_then(|row| row.get(1)) == Some("f")
+}
+
+fn single_row(answer: &[SimpleQueryMessage]) -> Option<&SimpleQueryRow> {
+    answer.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    })
+}
+
+/// Whether there are user's types around more than [`TYPES_NEST_MAX`] others: the driver follows them by recursion, as
+/// deep as they go. Those of the system end in themselves.
 fn nesting() -> String {
     format!(
         "WITH RECURSIVE nested(oid, depth) AS (\

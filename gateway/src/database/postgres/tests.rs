@@ -6,10 +6,14 @@ use serde_json::{Value, json};
 use super::*;
 use local_servers::postgres::{Database, Server, database};
 
+mod endings;
 mod guards;
 mod values;
 
 const BOUNDS: Bounds = Bounds { rows_max: 10_000, bytes_max: 1024 * 1024 };
+
+const ANYTHING_OF_OURS: &str =
+    "FROM pg_stat_activity WHERE application_name = 'sluice' AND datname = current_database()";
 
 /// No parameters.
 const NONE: &Value = &Value::Array(Vec::new());
@@ -22,11 +26,11 @@ fn pool(url: &str) -> Pool {
 }
 
 fn pool_with(url: &str, change: impl FnOnce(&mut config::Database)) -> Pool {
-    let postgres = config::Postgres::parse(url).unwrap();
-    let mut config = config::Database::new(config::DatabaseUrl::Postgres(Box::new(postgres.clone())));
+    let url = config::PostgresUrl::parse(url).unwrap();
+    let mut config = config::Database::new(config::DatabaseUrl::Postgres(Box::new(url.clone())));
     config.bytes_max = BOUNDS.bytes_max;
     change(&mut config);
-    Pool::open(&postgres, &config).unwrap()
+    Pool::open(&url, &config).unwrap()
 }
 
 /// A pool of one connection: whoever is next has the same.

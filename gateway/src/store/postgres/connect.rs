@@ -12,13 +12,12 @@ use deadpool_postgres::{
     ClientWrapper, Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts,
 };
 use futures_util::future::BoxFuture;
-use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::config::{Postgres, TlsMode};
+use crate::config::Postgres;
 use crate::store::Error;
 use crate::tls;
 
@@ -62,7 +61,7 @@ impl Connector {
     pub(super) fn new(config: &Postgres) -> Result<Self, Error> {
         let timeout = Duration::from_millis(config.timeout_ms);
         let connect_timeout = Duration::from_millis(config.connect_timeout_ms);
-        let mut connection = config.connection.clone();
+        let mut connection = config.url.connection.clone();
         connection
             .connect_timeout(connect_timeout)
             // What was sent and not acknowledged for so long never will be.
@@ -70,18 +69,13 @@ impl Connector {
             // A peer that is gone without a word is noticed within a minute.
             .keepalives_idle(Duration::from_secs(30))
             .keepalives_interval(Duration::from_secs(10))
-            .keepalives_retries(3)
-            .ssl_mode(match config.tls.mode {
-                TlsMode::Disable => SslMode::Disable,
-                TlsMode::Prefer => SslMode::Prefer,
-                TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => SslMode::Require,
-            });
+            .keepalives_retries(3);
         if connection.get_application_name().is_none() {
             connection.application_name("sluice");
         }
         Ok(Self {
             config: Arc::new(connection),
-            tls: tls::connector(&config.tls)
+            tls: tls::connector(&config.url.tls)
                 .map_err(|error| Error::Open { reason: error.reason, source: Some(error.source) })?,
             session: session(config.timeout_ms).into(),
             timeout,

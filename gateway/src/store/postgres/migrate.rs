@@ -106,7 +106,7 @@ pub(super) async fn up_to(config: &Postgres, version: i32) {
 }
 
 fn shown(config: &Postgres) -> String {
-    format!("the database {} at {}", config.database(), config.address())
+    format!("the database {} at {}", config.url.database(), config.url.address())
 }
 
 fn describe(config: &Postgres, error: refinery::Error) -> Error {
@@ -147,7 +147,7 @@ fn describe(config: &Postgres, error: refinery::Error) -> Error {
 
 /// Why there is no connection, and what to do.
 fn explain(config: &Postgres, failure: Failure) -> Error {
-    let (address, name) = (config.address(), config.database());
+    let (address, name) = (config.url.address(), config.url.database());
     let reason = match failure.state() {
         Some(state) if [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION].contains(state) => {
             format!("the database at {address} refuses the user or the password of `[store] url`")

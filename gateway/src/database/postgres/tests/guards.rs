@@ -1,4 +1,4 @@
-//! What a statement may not do, how much it may take, and how it ends.
+//! What a statement may not do, and how much it may take.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,9 +7,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-
-const ANYTHING_OF_OURS: &str =
-    "FROM pg_stat_activity WHERE application_name = 'sluice' AND datname = current_database()";
 
 #[tokio::test]
 async fn a_query_writes_nothing_whatever_it_calls() {
@@ -230,33 +227,6 @@ async fn counting_proxy(to: u16) -> (u16, Arc<AtomicU64>) {
 }
 
 #[tokio::test]
-async fn a_statement_that_nobody_waits_for_is_cancelled_and_its_slot_is_free_again() {
-    let database = database();
-    let client = database.connect().await.unwrap();
-    let pool = pool_of_one(&database);
-    for _ in 0..3 {
-        let sleeping = query(&pool, "select pg_sleep(600)", NONE);
-        let seen = eventually(&client, format!("SELECT EXISTS (SELECT {ANYTHING_OF_OURS} AND wait_event = 'PgSleep')"));
-        tokio::select! { _ = sleeping => panic!("it slept"), () = seen => {} }
-        eventually(&client, format!("SELECT NOT EXISTS (SELECT {ANYTHING_OF_OURS} AND wait_event = 'PgSleep')")).await;
-    }
-    let asked = tokio::time::timeout(PATIENCE, value(&pool, "select 1", NONE));
-    assert_eq!(asked.await.unwrap(), json!(1));
-}
-
-#[tokio::test]
-async fn a_change_that_nobody_waits_for_is_not_done() {
-    let database = database();
-    let client = database.connect().await.unwrap();
-    let pool = pool_of_one(&database);
-    execute(&pool, "create table t (a int)", NONE).await.unwrap();
-    let slow = execute(&pool, "insert into t select 1 from pg_sleep(600)", NONE);
-    let seen = eventually(&client, format!("SELECT EXISTS (SELECT {ANYTHING_OF_OURS} AND wait_event = 'PgSleep')"));
-    tokio::select! { _ = slow => panic!("it slept"), () = seen => {} }
-    assert_eq!(value(&pool, "select count(*) from t", NONE).await, json!(0));
-}
-
-#[tokio::test]
 async fn a_server_ends_what_takes_too_long_and_what_waits_for_a_lock() {
     let database = database();
     let client = database.connect().await.unwrap();
@@ -270,35 +240,6 @@ async fn a_server_ends_what_takes_too_long_and_what_waits_for_a_lock() {
         assert!(matches!(query(&pool, sql, NONE).await, Err(Error::TimedOut)), "{sql}");
     }
     assert!(matches!(execute(&pool, "select pg_sleep(600)", NONE).await, Err(Error::TimedOut)));
-}
-
-#[tokio::test]
-async fn a_server_that_was_restarted_answers_the_next_statement() {
-    let mut server = Server::start().unwrap();
-    let database = server.database().unwrap();
-    let pool = pool(&database.url());
-    execute(&pool, "create table t (a int)", NONE).await.unwrap();
-    let several = || async {
-        let ask = || value(&pool, "select 1 from pg_sleep(0.2)", NONE);
-        futures_util::future::join4(ask(), ask(), ask(), ask()).await;
-    };
-    several().await;
-    server.stop().unwrap();
-    let refused = query(&pool, "select 1", NONE).await.unwrap_err();
-    assert_eq!(refused.to_string(), "the database can't be reached");
-    assert!(matches!(refused, Error::Failed { is_transient: true, .. }));
-    server.start_again().unwrap();
-    assert_eq!(execute(&pool, "insert into t values (1)", NONE).await.unwrap(), 1);
-    several().await;
-    server.stop().unwrap();
-    server.start_again().unwrap();
-    assert_eq!(execute(&pool, "insert into t values (1)", NONE).await.unwrap(), 1);
-    assert_eq!(value(&pool, "select count(*) from t", NONE).await, json!(2));
-    // All at once, as an operator does who wants them gone.
-    let client = database.connect().await.unwrap();
-    several().await;
-    client.batch_execute(&format!("SELECT pg_terminate_backend(pid) {ANYTHING_OF_OURS}")).await.unwrap();
-    several().await;
 }
 
 #[tokio::test]
@@ -399,5 +340,28 @@ async fn a_statement_whose_table_changed_is_prepared_anew_on_every_connection() 
     client.batch_execute("ALTER TABLE t ADD b text").await.unwrap();
     for _ in 0..4 {
         assert_eq!(query(&pool, sql, NONE).await.unwrap(), json!([{"a": 1, "b": null}]));
+    }
+}
+
+#[tokio::test]
+async fn a_statement_is_prepared_in_one_snapshot_that_nothing_is_written_in() {
+    let database = database();
+    let client = database.connect().await.unwrap();
+    client
+        .batch_execute(
+            "CREATE FUNCTION f(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+                 RAISE 'prepared in %, read only %', current_setting('transaction_isolation'),
+                     current_setting('transaction_read_only'); END $$;
+             CREATE DOMAIN d AS int CHECK (f(value)); CREATE TABLE t (a int[])",
+        )
+        .await
+        .unwrap();
+    let pool = pool_of_one(&database);
+    let wanted = "prepared in repeatable read, read only on (P0001)";
+    assert_eq!(told(query(&pool, "select '{1}'::d[] as a", NONE).await), wanted);
+    assert_eq!(told(execute(&pool, "insert into t select '{1}'::d[]::int[]", NONE).await), wanted);
+    // And run as any other.
+    for _ in 0..2 {
+        assert_eq!(value(&pool, "show transaction_isolation", NONE).await, json!("read committed"));
     }
 }

@@ -152,7 +152,10 @@ async fn parameters_are_taken_as_the_types_that_the_statement_gives_them() {
         ("int4range", json!("[1,3)"), json!("[1,3)")),
         ("int4[]", json!([[1, null], [3, 4]]), json!([[1, null], [3, 4]])),
         ("text[]", json!(["a,\"b\\", "", "null"]), json!(["a,\"b\\", "", "null"])),
-        ("jsonb[]", json!([[1], {"a": 1}]), json!([[1], {"a": 1}])),
+        ("jsonb[]", json!([[1], {"a": 1}, 2, true, "x"]), json!([[1], {"a": 1}, 2, true, "x"])),
+        ("bool[]", json!([true, null, false]), json!([true, null, false])),
+        ("numeric[]", json!([1.5, "NaN", "0.10"]), json!(["1.5", "NaN", "0.10"])),
+        ("float8[]", json!([-1.5, "Infinity"]), json!([-1.5, "Infinity"])),
         ("mood[]", json!(["ok", null]), json!(["ok", null])),
         ("inet", json!(null), json!(null)),
     ] {
