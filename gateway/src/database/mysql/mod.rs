@@ -113,8 +113,7 @@ async fn run<'a>(
     let statement = connection.prep(prepared.sql).await?;
     let (has, given) = (usize::from(statement.num_params()), prepared.values.len());
     if has != given {
-        let message = format!("the statement has {has} parameters, and {given} are given");
-        return Err(Failure::Refused(Error::Invalid(message)));
+        return Err(Failure::Refused(Error::wrong_count(has, given)));
     }
     Ok(connection.exec_iter(statement, prepared.values).await?)
 }
