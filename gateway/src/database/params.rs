@@ -71,7 +71,9 @@ impl<'a> Param<'a> {
     /// It is none, or has too many.
     pub(super) fn list(params: &'a str) -> Result<Vec<Self>, Error> {
         if params.len() > PARAMS_BYTES_MAX {
-            return Err(Error::TooLarge(format!("the parameters of a statement have at most {PARAMS_BYTES_MAX} bytes")));
+            return Err(Error::TooLarge(format!(
+                "the parameters of a statement have at most {PARAMS_BYTES_MAX} bytes"
+            )));
         }
         let list: List<'a> = serde_json::from_str(params)
             .map_err(|_| Error::Invalid("the parameters are not a JSON array".to_owned()))?;

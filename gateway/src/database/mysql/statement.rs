@@ -188,7 +188,9 @@ fn prepared<'a>(statement: Statement<'a>, tokens: &[Span<'_>]) -> Result<Prepare
             return Err(Error::TooLarge(format!("a statement has at most {PLACES_MAX} places for its parameters")));
         }
         if bytes > SENT_BYTES_MAX {
-            let message = format!("the parameters of a statement, each as often as it is used, have at most {SENT_BYTES_MAX} bytes");
+            let message = format!(
+                "the parameters of a statement, each as often as it is used, have at most {SENT_BYTES_MAX} bytes"
+            );
             return Err(Error::TooLarge(message));
         }
         values.push(values::value(param));
