@@ -15,7 +15,7 @@ pub enum Error {
     /// The statement or its parameters are not what they should be; nothing was done.
     #[error("{0}")]
     Invalid(String),
-    /// More rows, or more bytes, than one answer may have.
+    /// More than an answer, or a statement with its parameters, may have; nothing was done.
     #[error("{0}")]
     TooLarge(String),
     /// The time is over.
@@ -38,6 +38,11 @@ impl Error {
     /// More rows than `rows_max`.
     pub(super) fn too_many_rows(rows_max: u64) -> Self {
         Self::TooLarge(format!("the answer has more than {rows_max} rows"))
+    }
+
+    /// A statement of `needed` parameters that is `given` another number of them.
+    pub(super) fn wrong_count(needed: usize, given: usize) -> Self {
+        Self::Invalid(format!("the statement has {needed} parameters, and {given} are given"))
     }
 
     /// More bytes than `bytes_max`.

@@ -71,12 +71,14 @@ impl<'a> Param<'a> {
     /// It is none, or has too many.
     pub(super) fn list(params: &'a str) -> Result<Vec<Self>, Error> {
         if params.len() > PARAMS_BYTES_MAX {
-            return Err(Error::Invalid(format!("the parameters of a statement have at most {PARAMS_BYTES_MAX} bytes")));
+            return Err(Error::TooLarge(format!(
+                "the parameters of a statement have at most {PARAMS_BYTES_MAX} bytes"
+            )));
         }
         let list: List<'a> = serde_json::from_str(params)
             .map_err(|_| Error::Invalid("the parameters are not a JSON array".to_owned()))?;
         if list.has_more {
-            return Err(Error::Invalid(format!("a statement has at most {PARAMS_MAX} parameters")));
+            return Err(Error::TooLarge(format!("a statement has at most {PARAMS_MAX} parameters")));
         }
         list.values.into_iter().map(|value| Self::one(value.get())).collect()
     }
@@ -142,7 +144,7 @@ mod tests {
         }
         let many = |count| format!("[{}]", vec!["1"; count].join(","));
         assert_eq!(Param::list(&many(PARAMS_MAX)).unwrap().len(), PARAMS_MAX);
-        assert!(matches!(Param::list(&many(PARAMS_MAX + 1)), Err(Error::Invalid(_))));
-        assert!(matches!(Param::list(&format!("[\"{}\"]", "a".repeat(PARAMS_BYTES_MAX))), Err(Error::Invalid(_))));
+        assert!(matches!(Param::list(&many(PARAMS_MAX + 1)), Err(Error::TooLarge(_))));
+        assert!(matches!(Param::list(&format!("[\"{}\"]", "a".repeat(PARAMS_BYTES_MAX))), Err(Error::TooLarge(_))));
     }
 }

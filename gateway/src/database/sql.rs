@@ -48,11 +48,11 @@ pub(super) struct Span<'a> {
 /// The tokens of a statement, without comments.
 ///
 /// # Errors
-/// Something is opened and not closed, or has no place in one statement: a comment that MySQL executes,
-/// a character that ends the text, a second statement.
+/// It is too long, something is opened and not closed, or has no place in one statement: a comment that MySQL
+/// executes, a character that ends the text, a second statement.
 pub(super) fn tokens(sql: &str, dialect: Dialect) -> Result<Vec<Span<'_>>, Error> {
     if sql.len() > SQL_BYTES_MAX {
-        return Err(Error::Invalid(format!("a statement has at most {SQL_BYTES_MAX} bytes")));
+        return Err(Error::TooLarge(format!("a statement has at most {SQL_BYTES_MAX} bytes")));
     }
     if sql.contains('\0') {
         return Err(Error::Invalid("the statement has a NUL character".to_owned()));
@@ -61,7 +61,7 @@ pub(super) fn tokens(sql: &str, dialect: Dialect) -> Result<Vec<Span<'_>>, Error
     let mut tokens = Vec::new();
     while let Some(token) = scanner.next()? {
         if tokens.len() == TOKENS_MAX {
-            return Err(Error::Invalid(format!("a statement has at most {TOKENS_MAX} words and signs")));
+            return Err(Error::TooLarge(format!("a statement has at most {TOKENS_MAX} words and signs")));
         }
         tokens.push(token);
     }
@@ -108,7 +108,10 @@ impl<'a> Scanner<'a> {
             '\'' | '"' => self.quoted(first)?,
             '`' if self.dialect != Dialect::Postgres => self.quoted(first)?,
             '[' if self.dialect == Dialect::Sqlite => self.until("]", 1)?,
-            '$' => self.dollar()?,
+            // `NULL`, whatever letter is next.
+            '\\' if self.dialect == Dialect::MySql && rest.starts_with("\\N") => self.one(Token::Other, 2),
+            '$' if !self.is_behind_number() => self.dollar()?,
+            first if self.dialect == Dialect::MySql && is_number(first, rest) => self.number()?,
             first if is_word(first) => self.word()?,
             other => self.one(Token::Other, other.len_utf8()),
         };
@@ -129,7 +132,7 @@ impl<'a> Scanner<'a> {
             let dashes = match self.dialect {
                 // `5--1` is a sum there.
                 Dialect::MySql => {
-                    trimmed.strip_prefix("--").is_some_and(|rest| rest.chars().next().is_none_or(|c| c <= ' '))
+                    trimmed.strip_prefix("--").is_some_and(|rest| rest.chars().next().is_none_or(is_blank_or_control))
                 }
                 Dialect::Postgres | Dialect::Sqlite => trimmed.starts_with("--"),
             };
@@ -149,8 +152,9 @@ impl<'a> Scanner<'a> {
     }
 
     fn comment(&mut self, text: &str) -> Result<(), Error> {
-        if self.dialect == Dialect::MySql && (text.starts_with("/*!") || text.starts_with("/*M!")) {
-            return Err(Error::Invalid("a comment that is executed can't be in a statement".to_owned()));
+        // The last is MySQL's hints, which set variables too.
+        if self.dialect == Dialect::MySql && ["/*!", "/*M!", "/*+"].iter().any(|start| text.starts_with(start)) {
+            return Err(Error::Invalid("a comment that is executed, or a hint, can't be in a statement".to_owned()));
         }
         // In one pass: to look for the next end from each beginning would take the square of the length.
         let bytes = text.as_bytes();
@@ -220,6 +224,44 @@ impl<'a> Scanner<'a> {
         Ok(self.one(Token::Other, 1 + length))
     }
 
+    /// In MySQL, where `$` then goes on with a word.
+    fn is_behind_number(&self) -> bool {
+        let before = self.sql.get(..self.at).and_then(|before| before.chars().next_back());
+        self.dialect == Dialect::MySql && before.is_some_and(|before| before.is_ascii_alphanumeric())
+    }
+
+    /// A number of MySQL needs no space behind it: `1.5into` is a number and a word. Where it is a name there
+    /// (`1st`), the rest is told as a word too: one too many is refused at worst, one too few gets past the guards.
+    fn number(&mut self) -> Result<Token<'a>, Error> {
+        let rest = self.rest();
+        let after = |at: usize| rest.get(at..).unwrap_or_default();
+        let digits = |at: usize, radix| {
+            let digits = after(at);
+            at + digits.find(|digit: char| !digit.is_digit(radix)).unwrap_or(digits.len())
+        };
+        let end = match rest.get(..2) {
+            Some("0x") => return Ok(self.one(Token::Other, digits(2, 16))),
+            Some("0b") => return Ok(self.one(Token::Other, digits(2, 2))),
+            _ => digits(0, 10),
+        };
+        let has_point = after(end).starts_with('.');
+        let end = if has_point { digits(end + 1, 10) } else { end };
+        if !after(end).starts_with(['e', 'E']) {
+            return Ok(self.one(Token::Other, end));
+        }
+        let has_sign = after(end + 1).starts_with(['+', '-']);
+        let exponent = end + 1 + usize::from(has_sign);
+        let past = digits(exponent, 10);
+        if past > exponent {
+            return Ok(self.one(Token::Other, past));
+        }
+        // MySQL may take the sign for part of the number, and see no comment in `1.5e-- `.
+        if has_point || has_sign {
+            return Err(Error::Invalid("a number of the statement has no digits in its exponent".to_owned()));
+        }
+        Ok(self.one(Token::Other, end))
+    }
+
     fn word(&mut self) -> Result<Token<'a>, Error> {
         let rest = self.rest();
         let length = rest.find(|character| !is_word(character)).unwrap_or(rest.len());
@@ -232,13 +274,23 @@ impl<'a> Scanner<'a> {
         {
             return self.quoted_with(quote, true);
         }
-        // A number is no word; `$` is part of a name on all three.
+        // A number is no word; `$` is part of a name on all three, and a number of MySQL is `number`'s.
         Ok(if word.starts_with(|first: char| first.is_ascii_digit()) { Token::Other } else { Token::Word(word) })
     }
 }
 
 fn is_word(character: char) -> bool {
     character.is_alphanumeric() || matches!(character, '_' | '$') || !character.is_ascii()
+}
+
+/// What ends the two dashes of a comment in MySQL, by the tables of its character sets.
+fn is_blank_or_control(character: char) -> bool {
+    character <= ' ' || character == '\x7f'
+}
+
+fn is_number(first: char, text: &str) -> bool {
+    let behind_point = if first == '.' { text.chars().nth(1) } else { Some(first) };
+    behind_point.is_some_and(|digit| digit.is_ascii_digit())
 }
 
 fn unclosed() -> Error {
@@ -300,6 +352,46 @@ mod tests {
     }
 
     #[test]
+    fn a_number_of_mysql_hides_no_word_and_no_comment() {
+        for (sql, found) in [
+            ("1.5into", &["into"][..]),
+            (".5into", &["into"]),
+            ("1.into", &["into"]),
+            ("1e1into", &["into"]),
+            ("1E+1into", &["into"]),
+            ("1.5e-1into", &["into"]),
+            ("1into", &["into"]),
+            ("0x41into", &["into"]),
+            ("0b1into", &["into"]),
+            ("1e1.5into", &["into"]),
+            ("x'41'into", &["x", "into"]),
+            ("\\Ninto", &["into"]),
+            ("1st_column", &["st_column"]),
+            ("1elephant", &["elephant"]),
+            ("1$1", &["$1"]),
+            ("1e5$1", &["$1"]),
+            ("t.1st, t1.email", &["t", "st", "t1", "email"]),
+            ("1 --\x7f'\n into", &["into"]),
+            ("1 --\x1f'\n into", &["into"]),
+            ("1--1", &[]),
+        ] {
+            assert_eq!(words(sql, Dialect::MySql), found, "{sql}");
+        }
+        for sql in ["1.5e-- 5", ".5e-- 5", "1.e-- 5", "1e-- 5", "1.5e", "1.5e+-- 5", "1.5ex"] {
+            assert!(refused(sql, Dialect::MySql).contains("exponent"), "{sql}");
+        }
+        assert!(refused("select /*+ SET_VAR(max_execution_time = 0) */ 1", Dialect::MySql).contains("hint"));
+    }
+
+    #[test]
+    fn what_is_too_long_is_told_as_that() {
+        let long = "x".repeat(SQL_BYTES_MAX + 1);
+        assert!(matches!(tokens(&long, Dialect::Postgres), Err(Error::TooLarge(_))));
+        let many = "(".repeat(TOKENS_MAX + 1);
+        assert!(matches!(tokens(&many, Dialect::Postgres), Err(Error::TooLarge(_))));
+    }
+
+    #[test]
     fn placeholders_have_numbers() {
         let numbers = |sql| -> Vec<u32> {
             let tokens = tokens(sql, Dialect::MySql).unwrap();
@@ -314,7 +406,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic_and_spans_are_of_the_text(sql in "[a-e'\"`$;?/*\\\\#\\-\\[\\] \n1é]{0,40}") {
+        fn no_text_makes_it_panic_and_spans_are_of_the_text(sql in "[a-eN'\"`$;?/*\\\\#\\-+.\\[\\] \n\\x7f01xé]{0,40}") {
             for dialect in ALL {
                 let Ok(tokens) = tokens(&sql, dialect) else { continue };
                 let mut end = 0;

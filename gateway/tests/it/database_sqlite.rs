@@ -325,6 +325,22 @@ async fn a_statement_of_sqlite_that_nobody_waits_for_ends_and_its_slot_is_free_a
 }
 
 #[tokio::test]
+async fn a_phrase_that_no_text_has_is_looked_for_no_longer_than_anybody_waits() {
+    let shop = Shop::with(|database| database.pool = 1);
+    shop.execute("create virtual table words using fts5 (body)", json!([])).await.unwrap();
+    let texts = "insert into words with recursive n (i) as (select 1 union all select i + 1 from n where i < 1000) \
+                 select $1 from n";
+    shop.execute(texts, json!(["a ".repeat(3_000)])).await.unwrap();
+    // One word more than each text: all of them are compared with it, within one step of SQLite's machine.
+    let phrase = json!([format!("\"{}\"", "a ".repeat(3_001))]);
+    let sql = "select count(*) as rows from words where words match $1";
+    let late = shop.query_within(sql, phrase, Duration::from_millis(500)).await;
+    assert!(matches!(late, Err(Error::TimedOut)), "{late:?}");
+    let found = soon(&shop, "select count(*) as rows from words where words match '\"a a\"'", json!([])).await;
+    assert_eq!(found.unwrap(), json!([{"rows": 1_000}]));
+}
+
+#[tokio::test]
 async fn a_lock_of_another_program_is_waited_for_within_the_time_and_no_longer() {
     let shop = Shop::with(|database| database.timeout_ms = 300);
     shop.execute("create table stock (i int)", json!([])).await.unwrap();

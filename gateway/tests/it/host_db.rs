@@ -1,8 +1,10 @@
 //! `sluice:step/db`, from a guest to real databases.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use local_servers::{mariadb, postgres};
+use mysql_async::prelude::Queryable as _;
 use proptest::prelude::*;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -13,7 +15,7 @@ use crate::support::{Answer, TestGateway, guest, property};
 /// A gateway with each kind of database, under its kind's name, and a module that may use them all.
 struct Setup {
     gw: TestGateway,
-    _servers: (postgres::Database, mariadb::Database),
+    servers: (postgres::Database, mariadb::Database),
 }
 
 const KINDS: [&str; 3] = ["postgres", "mysql", "sqlite"];
@@ -31,7 +33,7 @@ async fn setup(change: impl FnOnce(&mut Config)) -> Setup {
     .await;
     gw.upload("hosts", "1.0.0", guest("hosts")).await.expect_status(201);
     allow(&gw, &[("database:read", "*"), ("database:write", "*")]).await;
-    Setup { gw, _servers: servers }
+    Setup { gw, servers }
 }
 
 async fn allow(gw: &TestGateway, permissions: &[(&str, &str)]) {
@@ -154,12 +156,39 @@ async fn a_database_that_is_down_is_an_error_and_no_start_fails() {
 async fn a_statement_ends_with_its_execution() {
     // One connection: it serves again only when the statement before has ended.
     let setup = setup(|config| config.databases.values_mut().for_each(|one| one.pool = 1)).await;
+    let postgres = setup.servers.0.connect().await.unwrap();
+    let mut mysql = setup.servers.1.connect().await.unwrap();
+    let mut running = async |kind: &str| match kind {
+        "postgres" => {
+            let sql = "select count(*) from pg_stat_activity where datname = current_database() and state <> 'idle' \
+                       and query like '%pg_sleep(600)%' and pid <> pg_backend_pid()";
+            postgres.query_one(sql, &[]).await.unwrap().get::<_, i64>(0)
+        }
+        "mysql" => {
+            let sql = "select count(*) from information_schema.processlist where db = database() \
+                       and info like 'select sleep(600)%'";
+            mysql.query_first(sql).await.unwrap().unwrap()
+        }
+        // In this process: the only connection tells.
+        _ => 0,
+    };
     let forever = "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n";
     for (kind, sql) in [("postgres", "select pg_sleep(600)"), ("mysql", "select sleep(600)"), ("sqlite", forever)] {
-        let body = json!({"input": {"ops": [["query", kind, sql, []]]}, "limits": {"timeout_ms": 300}});
-        setup.gw.invoke_with("hosts", "run", body).await.expect_guest_problem(504, "timed-out");
+        let body = json!({"input": {"ops": [["query", kind, sql, []]]}, "limits": {"timeout_ms": 2_000}});
+        let ended = async {
+            setup.gw.invoke_with("hosts", "run", body).await.expect_guest_problem(504, "timed-out");
+        };
+        let seen = async {
+            let started = Instant::now();
+            while kind != "sqlite" && running(kind).await == 0 {
+                assert!(started.elapsed() < Duration::from_secs(10), "{kind}: it never ran");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::join!(ended, seen);
         let told = one(&setup.gw, json!(["query", kind, "select 1 as n", []])).await;
         assert_eq!(told, json!({"ok": [{"n": 1}]}), "{kind}");
+        assert_eq!(running(kind).await, 0, "{kind}: it is still running");
     }
 }
 

@@ -49,6 +49,16 @@ impl From<Driver> for Failure {
 }
 
 impl Failure {
+    /// While a change answers. Of one row that is too long it is only known that the rest is not read: "too large"
+    /// would say that nothing was done.
+    pub(super) fn of_a_change(error: Driver) -> Self {
+        if is_too_large(&error) {
+            let what = "a row that the statement returned is too long; what it changed may have been kept".to_owned();
+            return Self::Abandoned(Error::Failed { what, is_transient: false, source: None });
+        }
+        Self::Driver(error)
+    }
+
     pub(super) fn lost() -> Self {
         Self::Abandoned(lost(None))
     }
@@ -77,15 +87,19 @@ impl Failure {
 
 /// On the way to the server: whatever it said is the operator's.
 pub(super) fn unreachable(error: Driver) -> Error {
-    // A wrong password, or a certificate that is not trusted, is as wrong at the next try.
-    let is_transient = match &error {
+    let is_transient = is_transient(&error);
+    let what = "the database can't be reached".to_owned();
+    Error::Failed { what, is_transient, source: Some(error.into()) }
+}
+
+/// Whether it may go well at the next try. A wrong password, or a certificate that is not trusted, is as wrong then.
+pub(super) fn is_transient(error: &Driver) -> bool {
+    match error {
         Driver::Server(answer) => TRANSIENT.contains(&answer.code),
         // What TLS finds wrong comes as data that make no sense.
         Driver::Io(IoError::Io(error)) => error.kind() != std::io::ErrorKind::InvalidData,
         _ => false,
-    };
-    let what = "the database can't be reached".to_owned();
-    Error::Failed { what, is_transient, source: Some(error.into()) }
+    }
 }
 
 fn lost(source: Option<Box<dyn std::error::Error + Send + Sync>>) -> Error {

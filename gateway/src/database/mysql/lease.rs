@@ -2,7 +2,7 @@
 //!
 //! Owns slots and idle connections. Invariants: a connection that goes back has been reset by its server, so that
 //! variables, locks, temporary tables and transactions are gone; one that does not go back is killed at its
-//! server, with what runs on it, before its slot is free.
+//! server, with what runs on it, before its slot is free, or closed where its server can't be reached for that.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -70,19 +70,23 @@ impl Leases {
 
     /// Ends what runs on the connection, and the connection.
     async fn kill(&self, link: Link) {
-        let id = link.connection.id();
-        let killed = tokio::time::timeout(KILL_TIMEOUT, async {
-            let mut other = self.server.connect().await?.connection;
-            other.query_drop(format!("KILL {id}")).await?;
-            other.disconnect().await
-        });
-        if !matches!(killed.await, Ok(Ok(()))) {
-            tracing::debug!(
-                "a statement that nobody waits for could not be killed: its server ends it by its own timeout"
+        let killed = tokio::time::timeout(KILL_TIMEOUT, self.server.kill(&link)).await;
+        let problem = match killed {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(elapsed) => Some(elapsed.to_string()),
+        };
+        if let Some(error) = problem {
+            tracing::warn!(
+                error,
+                "a statement that nobody waits for could not be killed; its server may go on with it"
             );
         }
-        // Not before: the number could be another's.
-        drop(link);
+        // Not before: the number could be another's. Merely dropped, it would wait for the rest of the answer.
+        let closed = tokio::time::timeout(KILL_TIMEOUT, link.connection.disconnect()).await;
+        if !matches!(closed, Ok(Ok(()))) {
+            tracing::debug!("the connection of a killed statement was gone before it could be closed");
+        }
     }
 }
 

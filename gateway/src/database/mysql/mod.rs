@@ -99,7 +99,7 @@ async fn execute(connection: &mut Conn, prepared: Prepared<'_>) -> Result<u64, F
     let mut rows = run(connection, prepared).await?;
     let mut returned = 0;
     // What `RETURNING` returns is nobody's.
-    while rows.next().await?.is_some() {
+    while rows.next().await.map_err(Failure::of_a_change)?.is_some() {
         returned += 1;
     }
     // A statement that returns rows tells no number.
@@ -113,8 +113,7 @@ async fn run<'a>(
     let statement = connection.prep(prepared.sql).await?;
     let (has, given) = (usize::from(statement.num_params()), prepared.values.len());
     if has != given {
-        let message = format!("the statement has {has} parameters, and {given} are given");
-        return Err(Failure::Refused(Error::Invalid(message)));
+        return Err(Failure::Refused(Error::wrong_count(has, given)));
     }
     Ok(connection.exec_iter(statement, prepared.values).await?)
 }

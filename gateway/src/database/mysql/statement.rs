@@ -19,8 +19,15 @@ const DEFINES: [&str; 5] = ["CREATE", "ALTER", "DROP", "RENAME", "TRUNCATE"];
 const OBJECTS: [&str; 3] = ["TABLE", "INDEX", "VIEW"];
 /// What may stand between the verb and the object.
 const BEFORE_OBJECTS: [&str; 7] = ["OR", "REPLACE", "UNIQUE", "FULLTEXT", "SPATIAL", "ONLINE", "IGNORE"];
-/// Where `INTO` leads out of the database.
-const FILES: [&str; 2] = ["OUTFILE", "DUMPFILE"];
+/// Where words lead to files of the server's machine.
+const FILES: [&str; 3] = ["OUTFILE", "DUMPFILE", LOAD_FILE];
+/// A function, whose name may be quoted.
+const LOAD_FILE: &str = "LOAD_FILE";
+
+/// Those that keep tables where the server keeps its own. Others reach other servers, or files by name.
+const ENGINES: [&str; 4] = ["InnoDB", "MyISAM", "Aria", "MEMORY"];
+/// Options of tables that say where: `CONNECTION`, `DATA DIRECTORY`, `IMPORT TABLESPACE`.
+const PLACES: [&str; 3] = ["CONNECTION", "DIRECTORY", "TABLESPACE"];
 
 /// `?` in one statement, by the protocol.
 const PLACES_MAX: usize = 65_535;
@@ -43,7 +50,7 @@ pub(super) fn reading(statement: Statement<'_>) -> Result<Prepared<'_>, Error> {
     if !READS.contains(&sql::verb(&tokens, statement.sql).as_str()) {
         return Err(Error::Invalid(format!("a query is one of {}; others are for execute", READS.join(", "))));
     }
-    refuse_files(&tokens)?;
+    refuse_files(&tokens, statement.sql)?;
     if words(&tokens).any(|word| word.eq_ignore_ascii_case("INTO")) {
         return Err(Error::Invalid("a query only reads, and has no INTO".to_owned()));
     }
@@ -58,12 +65,15 @@ pub(super) fn writing(statement: Statement<'_>) -> Result<Prepared<'_>, Error> {
     let tokens = sql::tokens(statement.sql, Dialect::MySql)?;
     let verb = sql::verb(&tokens, statement.sql);
     let verb = verb.as_str();
-    let is_allowed = CHANGES.contains(&verb) || (DEFINES.contains(&verb) && is_of_object(&tokens));
-    if !is_allowed {
+    let object = if DEFINES.contains(&verb) { object(&tokens) } else { None };
+    if !CHANGES.contains(&verb) && object.is_none() {
         let (changes, defines, objects) = (CHANGES.join(", "), DEFINES.join(", "), OBJECTS.join(", "));
         return Err(Error::Invalid(format!("execute takes {changes}, and {defines} of {objects}")));
     }
-    refuse_files(&tokens)?;
+    refuse_files(&tokens, statement.sql)?;
+    if object == Some("TABLE") && ["CREATE", "ALTER"].contains(&verb) {
+        refuse_other_places(&tokens, statement.sql)?;
+    }
     prepared(statement, &tokens)
 }
 
@@ -74,30 +84,71 @@ fn words<'a>(tokens: &[Span<'a>]) -> impl Iterator<Item = &'a str> {
     })
 }
 
-fn is_of_object(tokens: &[Span<'_>]) -> bool {
+/// What a definition is of.
+fn object(tokens: &[Span<'_>]) -> Option<&'static str> {
     for span in tokens.iter().skip(1) {
-        let Token::Word(word) = span.token else { return false };
-        let word = word.to_ascii_uppercase();
-        if OBJECTS.contains(&word.as_str()) {
-            return true;
+        let Token::Word(word) = span.token else { return None };
+        if let Some(object) = OBJECTS.iter().find(|object| word.eq_ignore_ascii_case(object)) {
+            return Some(object);
         }
-        if !BEFORE_OBJECTS.contains(&word.as_str()) {
-            return false;
+        if !is_one_of(word, &BEFORE_OBJECTS) {
+            return None;
         }
     }
-    false
+    None
 }
 
-/// Files of the server's machine: a right of its user that nobody meant for steps.
-fn refuse_files(tokens: &[Span<'_>]) -> Result<(), Error> {
-    let mut before = "";
-    for word in words(tokens) {
-        let is_written =
-            before.eq_ignore_ascii_case("INTO") && FILES.iter().any(|file| word.eq_ignore_ascii_case(file));
-        if is_written || word.eq_ignore_ascii_case("LOAD_FILE") {
+fn is_one_of(word: &str, list: &[&str]) -> bool {
+    list.iter().any(|one| word.eq_ignore_ascii_case(one))
+}
+
+fn text<'a>(span: Option<&Span<'_>>, sql: &'a str) -> &'a str {
+    span.and_then(|span| sql.get(span.start..span.end)).unwrap_or_default()
+}
+
+fn unquoted(text: &str) -> &str {
+    text.trim_matches(['`', '\'', '"'])
+}
+
+/// Files of the server's machine: a right of its user that nobody meant for steps. The words wherever they are,
+/// since what stands before them may be glued to other things; none of them is a name without quotes.
+fn refuse_files(tokens: &[Span<'_>], sql: &str) -> Result<(), Error> {
+    for (index, span) in tokens.iter().enumerate() {
+        let is_file = match span.token {
+            Token::Word(word) => is_one_of(word, &FILES),
+            Token::Other => {
+                unquoted(text(Some(span), sql)).eq_ignore_ascii_case(LOAD_FILE)
+                    && text(tokens.get(index + 1), sql) == "("
+            }
+            Token::Dollar(_) | Token::Question | Token::Semicolon => false,
+        };
+        if is_file {
             return Err(Error::Invalid("a statement can't read or write files".to_owned()));
         }
-        before = word;
+    }
+    Ok(())
+}
+
+/// Tables that are elsewhere than the server's own. The options are told from columns by the quotes that
+/// those may have.
+fn refuse_other_places(tokens: &[Span<'_>], sql: &str) -> Result<(), Error> {
+    for (index, span) in tokens.iter().enumerate() {
+        let Token::Word(word) = span.token else { continue };
+        if is_one_of(word, &PLACES) {
+            let word = word.to_ascii_lowercase();
+            let message = format!("a table is where its server keeps it; a column called {word} is quoted: `{word}`");
+            return Err(Error::Invalid(message));
+        }
+        if !word.eq_ignore_ascii_case("ENGINE") {
+            continue;
+        }
+        let has_sign = text(tokens.get(index + 1), sql) == "=";
+        let engine = tokens.get(index + 1 + usize::from(has_sign));
+        if !is_one_of(unquoted(text(engine, sql)), &ENGINES) {
+            let engines = ENGINES.join(", ");
+            let message = format!("a table's engine is one of {engines}; a column called engine is quoted: `engine`");
+            return Err(Error::Invalid(message));
+        }
     }
     Ok(())
 }
@@ -125,8 +176,7 @@ fn prepared<'a>(statement: Statement<'a>, tokens: &[Span<'_>]) -> Result<Prepare
     }
     let needed = places.iter().map(|(_, number)| *number).max().unwrap_or(0);
     if needed != params.len() {
-        let given = params.len();
-        return Err(Error::Invalid(format!("the statement has {needed} parameters, and {given} are given")));
+        return Err(Error::wrong_count(needed, params.len()));
     }
     let (mut sql, mut values, mut at) = (String::with_capacity(statement.sql.len()), Vec::new(), 0);
     let mut bytes = 0;
@@ -134,8 +184,13 @@ fn prepared<'a>(statement: Statement<'a>, tokens: &[Span<'_>]) -> Result<Prepare
         let param = number.checked_sub(1).and_then(|index| params.get(index));
         let param = param.ok_or_else(|| Error::Invalid(format!("there is no parameter ${number}")))?;
         bytes += size(param);
-        if values.len() == PLACES_MAX || bytes > SENT_BYTES_MAX {
-            let message = format!("the parameters of a statement have at most {SENT_BYTES_MAX} bytes");
+        if values.len() == PLACES_MAX {
+            return Err(Error::TooLarge(format!("a statement has at most {PLACES_MAX} places for its parameters")));
+        }
+        if bytes > SENT_BYTES_MAX {
+            let message = format!(
+                "the parameters of a statement, each as often as it is used, have at most {SENT_BYTES_MAX} bytes"
+            );
             return Err(Error::TooLarge(message));
         }
         values.push(values::value(param));
@@ -159,7 +214,7 @@ fn size(param: &Param<'_>) -> usize {
 mod tests {
     use super::*;
 
-    /// One a line.
+    /// One a line, for `query` and for `execute`.
     const REFUSED: &str = "
         create user a
         create database a
@@ -216,6 +271,47 @@ mod tests {
         insert into a select 1 into outfile '/tmp/a'
         insert into a values (load_file('/etc/passwd'))
         import table from 'a'
+        install plugin a soname 'b'
+        uninstall plugin a
+        clone local data directory = '/tmp/a'
+        select `load_file`('/etc/passwd')
+        select `Load_File` /**/ ('/etc/passwd')
+        select \"load_file\"('/etc/passwd')
+        select {fn `load_file`('/etc/passwd')}
+        select mariadb_schema.`load_file`('/etc/passwd')
+        insert into a values (`load_file`('/etc/passwd'))
+        create view a as select `load_file`('/etc/passwd')
+        select 1.5into outfile '/tmp/a'
+        select .5into outfile '/tmp/a'
+        select 1.into dumpfile '/tmp/a'
+        select 1e1into @a
+        select 1.5e-1into @a
+        select 1into @a
+        select 0x41into @a
+        select \\Ninto @a
+        select N'a'into @a
+        select \\Ninto outfile '/tmp/a'
+        select 1.5e-- 5 into outfile '/tmp/a'
+        insert into a select 1.5into outfile '/tmp/a'
+        select /*+ SET_VAR(max_execution_time=0) */ 1
+        select /*M! 1 into */ outfile '/tmp/a'
+        create table a (b int) engine=federated connection='mysql://a@b/c'
+        create table a (b int) engine connect table_type=csv file_name='/tmp/a'
+        create table a (b int)engine='csv'
+        create table a (b int) engine=`spider`
+        create table a (b double default 1.5)engine=csv
+        create table a (b int) engine=innodb engine=\"s3\"
+        create table a (b int) data directory='/tmp'
+        create table a (b int) index directory '/tmp'
+        create table a (b int) partition by hash (b) (partition c engine = connect)
+        create table a (b int) partition by hash (b) (partition c data directory = '/tmp')
+        create table a (b int) connection 'mysql://a@b/c'
+        create table a (b int) tablespace c
+        create or replace table a (b int) engine=csv
+        alter table a engine=csv
+        alter table a engine csv
+        alter ignore table a add c int, engine csv
+        alter table a import tablespace
     ";
 
     fn statement<'a>(sql: &'a str, params: &'a str) -> Statement<'a> {
@@ -237,7 +333,11 @@ mod tests {
         }
         let long = format!("[\"{}\"]", "x".repeat(1024 * 1024));
         let often = format!("select {}", vec!["$1"; 17].join(", "));
-        assert!(matches!(reading(statement(&often, &long)), Err(Error::TooLarge(_))));
+        let told = reading(statement(&often, &long)).unwrap_err();
+        assert!(matches!(&told, Error::TooLarge(said) if said.contains("bytes")), "{told}");
+        let places = format!("select {}", vec!["$1"; PLACES_MAX + 1].join(","));
+        let told = reading(statement(&places, "[1]")).unwrap_err();
+        assert!(matches!(&told, Error::TooLarge(said) if said.contains("65535 places")), "{told}");
     }
 
     #[test]
@@ -252,14 +352,21 @@ mod tests {
             "rename table a to b",
             "replace into a values (1)",
             "with a as (select 1) delete from b",
+            "create table a (b int) ENGINE=InnoDB",
+            "create table a (b int) engine 'MEMORY' comment 'engine=csv'",
+            "create table a (`engine` text, `connection` text, `directory` text)",
+            "create view b as select engine from a",
+            "alter table a engine=Aria",
+            "insert into `load_file` values ('outfile')",
         ] {
             assert!(writing(statement(sql, "[]")).is_ok(), "{sql}");
             assert!(reading(statement(sql, "[]")).is_err() || sql.starts_with("with"), "{sql}");
         }
-        for sql in REFUSED.lines().map(str::trim).filter(|sql| !sql.is_empty()) {
+        let with_del = "select 1 --\x7f'\n into outfile '/tmp/a' -- '";
+        for sql in REFUSED.lines().map(str::trim).filter(|sql| !sql.is_empty()).chain([with_del]) {
             assert!(reading(statement(sql, "[]")).is_err(), "{sql}");
             assert!(writing(statement(sql, "[]")).is_err(), "{sql}");
         }
-        assert!(reading(statement("select `into`, 'into outfile' from a", "[]")).is_ok());
+        assert!(reading(statement("select `into`, `outfile`, `load_file`, 'into outfile' from a", "[]")).is_ok());
     }
 }

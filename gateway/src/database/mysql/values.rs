@@ -47,15 +47,17 @@ pub(super) fn write(value: &Value, column: &Column, json: &mut Json) {
 }
 
 fn write_bytes(bytes: &[u8], column: &Column, json: &mut Json) {
-    let text = || String::from_utf8_lossy(bytes);
     match column.column_type() {
         // At most eight bytes, the highest first.
         ColumnType::MYSQL_TYPE_BIT => json.integer(bytes.iter().fold(0, |bits, byte| (bits << 8) | i128::from(*byte))),
-        ColumnType::MYSQL_TYPE_JSON => json.json(&text()),
-        ColumnType::MYSQL_TYPE_NEWDECIMAL | ColumnType::MYSQL_TYPE_DECIMAL => json.text(&text()),
+        ColumnType::MYSQL_TYPE_JSON => match std::str::from_utf8(bytes) {
+            Ok(text) => json.json(text),
+            Err(_) => json.text_lossy(bytes),
+        },
+        ColumnType::MYSQL_TYPE_NEWDECIMAL | ColumnType::MYSQL_TYPE_DECIMAL => json.text_lossy(bytes),
         ColumnType::MYSQL_TYPE_GEOMETRY | ColumnType::MYSQL_TYPE_VECTOR => json.bytes(bytes),
         _ if column.character_set() == BINARY => json.bytes(bytes),
-        _ => json.text(&text()),
+        _ => json.text_lossy(bytes),
     }
 }
 
@@ -122,5 +124,8 @@ mod tests {
         assert_eq!(written(&Value::Bytes(vec![1, 0]), &column(ColumnType::MYSQL_TYPE_BIT, 0)), "256");
         let json = column(ColumnType::MYSQL_TYPE_JSON, 0);
         assert_eq!(written(&Value::Bytes(b"{\"a\": 1}".to_vec()), &json), "{\"a\": 1}");
+        let wrong = Value::Bytes(b"\"\xff".to_vec());
+        assert_eq!(written(&wrong, &json), "\"\\\"\u{fffd}\"");
+        assert_eq!(written(&wrong, &column(ColumnType::MYSQL_TYPE_VAR_STRING, 0)), "\"\\\"\u{fffd}\"");
     }
 }

@@ -172,7 +172,13 @@ impl Session {
         let done = work(self);
         drop(budget);
         cancellation.leave();
+        self.unwatch()?;
         Ok(done)
+    }
+
+    fn unwatch(&self) -> Result<(), Error> {
+        let unhooked = self.connection.progress_handler(0, None::<fn() -> bool>);
+        unhooked.map_err(|error| Failure::from(error).into())
     }
 
     /// A statement; `weight` is how many values its text has room for, roughly.
@@ -196,8 +202,7 @@ impl Session {
 
     /// Whether nothing of the statement is left on it.
     pub(super) fn is_clean(&self) -> bool {
-        let unwatched = self.connection.progress_handler(0, None::<fn() -> bool>).is_ok();
-        unwatched && self.connection.is_autocommit() && !self.connection.is_busy()
+        self.connection.is_autocommit() && !self.connection.is_busy()
     }
 }
 

@@ -115,8 +115,7 @@ pub(super) fn bind(statement: &mut Statement<'_>, params: &[Param<'_>]) -> Resul
     }
     let needed = numbers.iter().copied().max().unwrap_or(0);
     if needed != params.len() {
-        let message = format!("the statement has {needed} parameters, and {} are given", params.len());
-        return Err(Error::Invalid(message).into());
+        return Err(Error::wrong_count(needed, params.len()).into());
     }
     for (index, number) in numbers.into_iter().enumerate() {
         if let Some(param) = params.get(number - 1) {
