@@ -75,7 +75,7 @@ async fn send(egress: &Egress, url: &str) -> Result<Bytes> {
     let headers = egress::headers::outgoing([("accept", b"*/*".as_slice())].into_iter(), &target)?;
     let request = Request { method: Method::GET, target, headers, body: Bytes::new() };
     let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
-    Ok(egress.send(request, deadline).await?.body)
+    Ok(egress.send(request, deadline, &egress.allowance("bench")).await?.body)
 }
 
 async fn ask(native: &Native, url: &str) -> Result<Bytes> {
