@@ -171,14 +171,15 @@ impl Egress {
     /// execution may have at once. A call that is dropped closes its connection.
     ///
     /// # Errors
-    /// Why there is no answer. Whether the other side acted on the request is then not known, unless it
-    /// is [`Error::Closed`], [`Error::RequestTooLarge`] or [`Error::Length`]: then it was not asked.
+    /// Why there is no answer. The other side was not asked where that is [`Error::Closed`],
+    /// [`Error::RequestTooLarge`], [`Error::Length`] or a [`Failure`] on the way to it; after all others nobody knows
+    /// whether it acted.
     pub async fn send(&self, request: Request, deadline: Instant, allowance: &Allowance) -> Result<Response, Error> {
-        let most = self.config.request_bytes;
+        let bytes_max = self.config.request_bytes;
         let Request { method, target, mut headers, body } = request;
         let bytes = body.len() as u64;
-        if bytes > most {
-            return Err(Error::RequestTooLarge(most));
+        if bytes > bytes_max {
+            return Err(Error::RequestTooLarge(bytes_max));
         }
         // The client writes it.
         if headers.remove(CONTENT_LENGTH).is_some_and(|said| headers::length(&said) != Some(bytes)) {
@@ -203,13 +204,13 @@ impl Egress {
         times: Times,
         allowance: &Allowance,
     ) -> Result<http::Response<ResponseBody>, Error> {
-        let most = self.config.request_bytes;
+        let bytes_max = self.config.request_bytes;
         let Request { method, target, headers, body } = request;
         let length = headers.get(CONTENT_LENGTH).map(|said| headers::length(said).ok_or(Error::Length)).transpose()?;
-        if length.unwrap_or_default().max(body.size_hint().lower()) > most {
-            return Err(Error::RequestTooLarge(most));
+        if length.unwrap_or_default().max(body.size_hint().lower()) > bytes_max {
+            return Err(Error::RequestTooLarge(bytes_max));
         }
-        let body = Outgoing::Streamed(Streamed::new(body, most, length));
+        let body = Outgoing::Streamed(Streamed::new(body, bytes_max, length));
         self.exchange(Request { method, target, headers, body }, times, allowance.owner(), Some(allowance)).await
     }
 
@@ -232,8 +233,8 @@ impl Egress {
         let share = share.map_err(|_| Error::TimedOut(Wait::Connection))?;
         let connected = Instant::now().checked_add(times.connect).map_or(first_byte, |by| by.min(first_byte));
         let answer = owner::asking(owner, self.ask(request, connected, first_byte)).await?;
-        let most = self.config.response_bytes;
-        Ok(answer.map(|body| ResponseBody::new(body, share, most, deadline, times.between_bytes)))
+        let bytes_max = self.config.response_bytes;
+        Ok(answer.map(|body| ResponseBody::new(body, share, bytes_max, deadline, times.between_bytes)))
     }
 
     /// The execution's part first: one that has its own all taken holds no turn that others wait for.

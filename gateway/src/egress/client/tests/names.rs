@@ -278,10 +278,11 @@ async fn an_owner_whose_name_server_is_silent_leaves_look_ups_to_others() {
         }
     })
     .await;
-    let limits = Limits { timeout: 60 * SECOND, connections: 1_000 };
+    let limits = Limits { timeout: 60 * SECOND, connections: 4_000 };
     let egress = Arc::new(open_with(&Names { server, hosts: "" }, RootCertStore::empty(), limits));
     let mut waiting = tokio::task::JoinSet::new();
-    for place in 0..64 {
+    // More than all turns could serve until another owner gives up.
+    for place in 0..256 {
         let (egress, url) = (Arc::clone(&egress), format!("http://host-{place}.silent.test/"));
         waiting.spawn(async move { ask_as(&egress, &url, "hostile").await });
     }
