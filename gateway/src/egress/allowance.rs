@@ -1,12 +1,14 @@
 //! What exchanges may have at once, beside their turns at a host.
 //!
 //! Owns the bound of one execution, and the memory for answers that are held whole. Does not own turns at a host
-//! (`hosts`). Invariants: what one execution leaves unread takes nothing that others wait for, but its share; and
+//! (`hosts`) nor the part of its owner (`owner`). Invariants: what one execution leaves unread takes nothing that others wait for, but its share; and
 //! who waits for memory has none, so that nobody waits for ever.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::owner::Owner;
 
 /// Exchanges of one execution at once, whose answers it may leave unread. A page in a browser makes six at one
 /// host; a host has a hundred turns by default, for all executions.
@@ -18,23 +20,32 @@ const ANSWERS_BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// What is counted, since a count of bytes could be too large for a permit.
 const UNIT_BYTES: u64 = 1024;
 
-/// The exchanges of one execution. A clone is the same allowance.
+/// The exchanges of one execution, and whose they are. A clone is the same allowance.
 #[derive(Debug, Clone)]
-pub struct Allowance(Arc<Semaphore>);
-
-impl Default for Allowance {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(EXCHANGES_MAX)))
-    }
+pub struct Allowance {
+    exchanges: Arc<Semaphore>,
+    owner: Arc<Owner>,
 }
 
 impl Allowance {
+    pub(super) fn of(owner: Arc<Owner>) -> Self {
+        Self { exchanges: Arc::new(Semaphore::new(EXCHANGES_MAX)), owner }
+    }
+
+    pub(super) fn owner(&self) -> Arc<Owner> {
+        Arc::clone(&self.owner)
+    }
+
     /// Waits until another exchange of the execution has ended, where it has as many as it may.
     pub(super) async fn take(&self) -> Option<OwnedSemaphorePermit> {
         // Never closed.
-        Arc::clone(&self.0).acquire_owned().await.ok()
+        Arc::clone(&self.exchanges).acquire_owned().await.ok()
     }
 }
+
+/// An answer's part of the memory for those that are held whole, until this is dropped.
+#[derive(Debug)]
+pub struct AnswerRoom(OwnedSemaphorePermit);
 
 /// Memory for answers that are held whole.
 #[derive(Debug, Clone)]
@@ -54,15 +65,17 @@ impl Room {
     }
 
     /// Waits for room for so many bytes, until what comes back is dropped.
-    pub(super) async fn take(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+    pub(super) async fn take(&self, bytes: u64) -> Option<AnswerRoom> {
         let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
         // Never closed.
-        Arc::clone(&self.units).acquire_many_owned(units).await.ok()
+        Arc::clone(&self.units).acquire_many_owned(units).await.ok().map(AnswerRoom)
     }
 }
 
-/// Gives back what an answer of so many bytes has not filled.
-pub(super) fn keep(room: &mut OwnedSemaphorePermit, bytes: usize) {
-    let units = usize::try_from((bytes as u64).div_ceil(UNIT_BYTES)).unwrap_or(usize::MAX);
-    drop(room.split(room.num_permits().saturating_sub(units)));
+impl AnswerRoom {
+    /// Gives back what an answer of so many bytes has not filled.
+    pub(super) fn keep(&mut self, bytes: usize) {
+        let units = usize::try_from((bytes as u64).div_ceil(UNIT_BYTES)).unwrap_or(usize::MAX);
+        drop(self.0.split(self.0.num_permits().saturating_sub(units)));
+    }
 }

@@ -30,23 +30,23 @@ pub(super) enum Outgoing {
 /// A body that is counted while it passes. Its trailers are dropped: nobody checked them.
 pub(super) struct Streamed {
     body: RequestBody,
-    sent: u64,
-    most: u64,
+    bytes_sent: u64,
+    bytes_max: u64,
     /// What its head says.
     length: Option<u64>,
 }
 
 impl Streamed {
-    pub(super) fn new(body: RequestBody, most: u64, length: Option<u64>) -> Self {
-        Self { body, sent: 0, most, length }
+    pub(super) fn new(body: RequestBody, bytes_max: u64, length: Option<u64>) -> Self {
+        Self { body, bytes_sent: 0, bytes_max, length }
     }
 
     fn count(&mut self, bytes: usize) -> Result<(), BadBody> {
-        self.sent = self.sent.saturating_add(bytes as u64);
-        if self.sent > self.most {
-            return Err(BadBody::TooLarge(self.most));
+        self.bytes_sent = self.bytes_sent.saturating_add(bytes as u64);
+        if self.bytes_sent > self.bytes_max {
+            return Err(BadBody::TooLarge(self.bytes_max));
         }
-        if self.length.is_some_and(|length| self.sent > length) {
+        if self.length.is_some_and(|length| self.bytes_sent > length) {
             return Err(BadBody::Length);
         }
         Ok(())
@@ -56,7 +56,7 @@ impl Streamed {
         loop {
             let frame = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
                 Some(frame) => frame?,
-                None if self.length.is_some_and(|length| self.sent < length) => {
+                None if self.length.is_some_and(|length| self.bytes_sent < length) => {
                     return Poll::Ready(Some(Err(BadBody::Length.into())));
                 }
                 None => return Poll::Ready(None),
@@ -82,7 +82,9 @@ impl Body for Outgoing {
         match self {
             Self::Whole(body) => body.is_end_stream(),
             // One that is shorter than its head says has its error still to tell.
-            Self::Streamed(body) => body.length.is_none_or(|length| length == body.sent) && body.body.is_end_stream(),
+            Self::Streamed(body) => {
+                body.length.is_none_or(|length| length == body.bytes_sent) && body.body.is_end_stream()
+            }
         }
     }
 
@@ -105,8 +107,8 @@ pub(super) struct Share {
 pub struct ResponseBody {
     /// Until the end.
     incoming: Option<(Incoming, Share)>,
-    received: u64,
-    most: u64,
+    bytes_received: u64,
+    bytes_max: u64,
     deadline: Instant,
     between_bytes: Duration,
     /// The end of the time for the next bytes.
@@ -114,9 +116,15 @@ pub struct ResponseBody {
 }
 
 impl ResponseBody {
-    pub(super) fn new(incoming: Incoming, share: Share, most: u64, deadline: Instant, between_bytes: Duration) -> Self {
+    pub(super) fn new(
+        incoming: Incoming,
+        share: Share,
+        bytes_max: u64,
+        deadline: Instant,
+        between_bytes: Duration,
+    ) -> Self {
         let timer = Box::pin(tokio::time::sleep_until(next(deadline, between_bytes)));
-        Self { incoming: Some((incoming, share)), received: 0, most, deadline, between_bytes, timer }
+        Self { incoming: Some((incoming, share)), bytes_received: 0, bytes_max, deadline, between_bytes, timer }
     }
 
     pub(super) fn deadline(&self) -> Instant {
@@ -126,8 +134,8 @@ impl ResponseBody {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let Some((incoming, _)) = &mut self.incoming else { return Poll::Ready(None) };
         // What is said to be too much is not waited for.
-        if incoming.size_hint().lower() > self.most - self.received {
-            return Poll::Ready(Some(Err(Error::TooLarge(self.most))));
+        if incoming.size_hint().lower() > self.bytes_max - self.bytes_received {
+            return Poll::Ready(Some(Err(Error::TooLarge(self.bytes_max))));
         }
         let frame = match Pin::new(incoming).poll_frame(context) {
             Poll::Ready(Some(frame)) => frame.map_err(Error::of_body)?,
@@ -142,10 +150,10 @@ impl ResponseBody {
             return Poll::Ready(Some(Err(Error::TimedOut(Wait::Body))));
         }
         let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
-        if bytes > self.most - self.received {
-            return Poll::Ready(Some(Err(Error::TooLarge(self.most))));
+        if bytes > self.bytes_max - self.bytes_received {
+            return Poll::Ready(Some(Err(Error::TooLarge(self.bytes_max))));
         }
-        self.received += bytes;
+        self.bytes_received += bytes;
         self.timer.as_mut().reset(next(self.deadline, self.between_bytes));
         Poll::Ready(Some(Ok(frame)))
     }
@@ -180,6 +188,6 @@ impl Body for ResponseBody {
 
 impl std::fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ResponseBody").field("received", &self.received).finish_non_exhaustive()
+        f.debug_struct("ResponseBody").field("bytes_received", &self.bytes_received).finish_non_exhaustive()
     }
 }

@@ -19,14 +19,14 @@ use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use rustls_platform_verifier::BuilderVerifierExt as _;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
-use super::allowance::{Allowance, Room, keep};
+use super::allowance::{Allowance, AnswerRoom, Room};
 use super::body::{Outgoing, RequestBody, ResponseBody, Share, Streamed};
 use super::connector::{Connector, Limits};
 use super::error::{Cause, Error, Failure, Wait};
 use super::hosts::Hosts;
+use super::owner::{self, Owner, Owners};
 use super::resolver::Resolver;
 use super::{Filter, Target, headers};
 use crate::config;
@@ -76,8 +76,8 @@ pub struct Response {
     pub headers: HeaderMap,
     /// As it came: nothing is decompressed.
     pub body: Bytes,
-    /// Its part of the memory for answers, until this is dropped.
-    _room: Option<OwnedSemaphorePermit>,
+    /// Its part of the memory for answers, to be kept for as long as the body is; `None` of a small one.
+    pub room: Option<AnswerRoom>,
 }
 
 /// How long an exchange may take; never longer than `[egress] timeout_ms` in all.
@@ -117,6 +117,7 @@ pub struct Egress {
     client: Client<Connector, Outgoing>,
     filter: Arc<Filter>,
     hosts: Hosts,
+    owners: Owners,
     room: Room,
     config: config::Egress,
 }
@@ -134,6 +135,7 @@ impl Egress {
     }
 
     fn with(config: &config::Egress, filter: Arc<Filter>, connector: Connector) -> Self {
+        let owners = Owners::new(connector.connections());
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
@@ -149,7 +151,7 @@ impl Egress {
             .http2_keep_alive_timeout(PONG_TIMEOUT)
             .build(connector);
         let (hosts, room) = (Hosts::new(config.connections_per_host), Room::for_answers_of(config.response_bytes));
-        Self { client, filter, hosts, room, config: config.clone() }
+        Self { client, filter, hosts, owners, room, config: config.clone() }
     }
 
     /// What a request's body may have: the configuration's `[egress] request_bytes`.
@@ -158,30 +160,40 @@ impl Egress {
         self.config.request_bytes
     }
 
-    /// One exchange, until `deadline` at the latest. A call that is dropped closes its connection.
+    /// What one execution may have at once. Executions with the same `owner` share its part of the look-ups and of
+    /// the connections.
+    #[must_use]
+    pub fn allowance(&self, owner: &str) -> Allowance {
+        Allowance::of(self.owners.get(owner))
+    }
+
+    /// One exchange, until `deadline` at the latest, as the `allowance`'s owner's; it is not one of those that an
+    /// execution may have at once. A call that is dropped closes its connection.
     ///
     /// # Errors
-    /// Why there is no answer. Whether the other side acted on the request is then not known, unless it
-    /// is [`Error::Closed`], [`Error::RequestTooLarge`] or [`Error::Length`]: then it was not asked.
-    pub async fn send(&self, request: Request, deadline: Instant) -> Result<Response, Error> {
-        let most = self.config.request_bytes;
+    /// Why there is no answer. The other side was not asked where that is [`Error::Closed`],
+    /// [`Error::RequestTooLarge`], [`Error::Length`] or a [`Failure`] on the way to it; after all others nobody knows
+    /// whether it acted.
+    pub async fn send(&self, request: Request, deadline: Instant, allowance: &Allowance) -> Result<Response, Error> {
+        let bytes_max = self.config.request_bytes;
         let Request { method, target, mut headers, body } = request;
         let bytes = body.len() as u64;
-        if bytes > most {
-            return Err(Error::RequestTooLarge(most));
+        if bytes > bytes_max {
+            return Err(Error::RequestTooLarge(bytes_max));
         }
         // The client writes it.
         if headers.remove(CONTENT_LENGTH).is_some_and(|said| headers::length(&said) != Some(bytes)) {
             return Err(Error::Length);
         }
         let whole = Request { method, target, headers, body: Outgoing::Whole(Full::new(body)) };
-        let (head, body) = self.exchange(whole, Times::until(deadline), None).await?.into_parts();
+        let (head, body) = self.exchange(whole, Times::until(deadline), allowance.owner(), None).await?.into_parts();
         let (body, room) = self.collected(body).await?;
-        Ok(Response { status: head.status, headers: head.headers, body, _room: room })
+        Ok(Response { status: head.status, headers: head.headers, body, room })
     }
 
-    /// The same with bodies that pass while they are made, as many at once as the execution's `allowance` has. The answer's body has the same bounds and ends the
-    /// exchange when it is dropped. Trailers of the request are not sent.
+    /// The same with bodies that pass while they are made, as many at once as the execution's `allowance` has. The
+    /// answer's body has the same bounds, and ends the exchange when it is dropped. Trailers of the request are not
+    /// sent.
     ///
     /// # Errors
     /// As of [`Egress::send`]; a request's body that is too large, or shorter than its `content-length` says, is only
@@ -192,14 +204,14 @@ impl Egress {
         times: Times,
         allowance: &Allowance,
     ) -> Result<http::Response<ResponseBody>, Error> {
-        let most = self.config.request_bytes;
+        let bytes_max = self.config.request_bytes;
         let Request { method, target, headers, body } = request;
         let length = headers.get(CONTENT_LENGTH).map(|said| headers::length(said).ok_or(Error::Length)).transpose()?;
-        if length.unwrap_or_default().max(body.size_hint().lower()) > most {
-            return Err(Error::RequestTooLarge(most));
+        if length.unwrap_or_default().max(body.size_hint().lower()) > bytes_max {
+            return Err(Error::RequestTooLarge(bytes_max));
         }
-        let body = Outgoing::Streamed(Streamed::new(body, most, length));
-        self.exchange(Request { method, target, headers, body }, times, Some(allowance)).await
+        let body = Outgoing::Streamed(Streamed::new(body, bytes_max, length));
+        self.exchange(Request { method, target, headers, body }, times, allowance.owner(), Some(allowance)).await
     }
 
     /// What `send` and `stream` share: until the head is there.
@@ -207,6 +219,7 @@ impl Egress {
         &self,
         request: Request<Outgoing>,
         times: Times,
+        owner: Arc<Owner>,
         allowance: Option<&Allowance>,
     ) -> Result<http::Response<ResponseBody>, Error> {
         // The connector takes an address in a URL as it is, without asking a resolver.
@@ -219,9 +232,9 @@ impl Egress {
         let share = timeout_at(first_byte, self.share(&request.target, allowance)).await;
         let share = share.map_err(|_| Error::TimedOut(Wait::Connection))?;
         let connected = Instant::now().checked_add(times.connect).map_or(first_byte, |by| by.min(first_byte));
-        let answer = self.ask(request, connected, first_byte).await?;
-        let most = self.config.response_bytes;
-        Ok(answer.map(|body| ResponseBody::new(body, share, most, deadline, times.between_bytes)))
+        let answer = owner::asking(owner, self.ask(request, connected, first_byte)).await?;
+        let bytes_max = self.config.response_bytes;
+        Ok(answer.map(|body| ResponseBody::new(body, share, bytes_max, deadline, times.between_bytes)))
     }
 
     /// The execution's part first: one that has its own all taken holds no turn that others wait for.
@@ -270,7 +283,7 @@ impl Egress {
     }
 
     /// The body as one piece, and its part of the memory for answers; of one that came as one, nothing is copied.
-    async fn collected(&self, mut body: ResponseBody) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Error> {
+    async fn collected(&self, mut body: ResponseBody) -> Result<(Bytes, Option<AnswerRoom>), Error> {
         let mut first = Bytes::new();
         let mut all = BytesMut::new();
         let mut room = self.room_for(&body, body.size_hint().lower()).await?;
@@ -291,13 +304,13 @@ impl Egress {
         }
         let whole = if all.is_empty() { first } else { all.freeze() };
         if let Some(room) = &mut room {
-            keep(room, whole.len());
+            room.keep(whole.len());
         }
         Ok((whole, room))
     }
 
     /// Room for an answer of so many bytes, where they count; more than it may have are never waited for.
-    async fn room_for(&self, body: &ResponseBody, bytes: u64) -> Result<Option<OwnedSemaphorePermit>, Error> {
+    async fn room_for(&self, body: &ResponseBody, bytes: u64) -> Result<Option<AnswerRoom>, Error> {
         if bytes <= FREE_BYTES || bytes > self.config.response_bytes {
             return Ok(None);
         }

@@ -1,7 +1,8 @@
 //! Connections, within their time and number.
 //!
 //! Owns how long a host may take until it can be asked (the look-up of its name, TCP and TLS together), and how
-//! many connections there are to all hosts. Does not choose addresses: `resolver` does. Invariants: a server
+//! many connections there are to all hosts. Does not choose addresses: `resolver` does; nor what one owner may
+//! have of them: `owner` does. Invariants: a server
 //! that accepts and then says nothing holds nobody; and connections that nobody uses leave room for others.
 
 use std::io::{IoSlice, Result as IoResult};
@@ -20,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::Service;
 
 use super::error::{Cause, ConnectTimeout};
+use super::owner::{self, Owner};
 use super::resolver::Resolver;
 
 /// To all hosts: four for each of the executions that run at once by default.
@@ -68,11 +70,20 @@ impl Connector {
         Self { inner: secured.wrap_connector(tcp), limits, places }
     }
 
-    async fn connect(mut self, uri: Uri) -> Result<Placed, Cause> {
+    /// How many connections there may be at once.
+    pub(super) const fn connections(&self) -> usize {
+        self.limits.connections
+    }
+
+    async fn connect(mut self, uri: Uri, owner: Arc<Owner>) -> Result<Placed, Cause> {
+        // Its own first: who waits for one of those holds none of all.
+        let own = owner.place().await?;
         let place = Arc::clone(&self.places).acquire_owned().await?;
         // The half that is left is for connections that end with their exchange.
-        let is_kept = self.places.available_permits() >= self.limits.connections / 2;
-        Ok(Placed { stream: self.inner.call(uri).await?, is_kept, _place: place })
+        let is_kept = owner.has_room() && self.places.available_permits() >= self.limits.connections / 2;
+        // Another task may go on with it, where a connection is free before this one is made.
+        let stream = owner::asking(owner, self.inner.call(uri)).await?;
+        Ok(Placed { stream, is_kept, _own: own, _place: place })
     }
 }
 
@@ -86,17 +97,24 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let (timeout, connecting) = (self.limits.timeout, self.clone().connect(uri));
+        let Some(owner) = owner::current() else { return Box::pin(async { Err(NoOwner.into()) }) };
+        let (timeout, connecting) = (self.limits.timeout, self.clone().connect(uri, owner));
         Box::pin(async move {
             tokio::time::timeout(timeout, connecting).await.unwrap_or_else(|_| Err(ConnectTimeout.into()))
         })
     }
 }
 
+/// A defect of this room: every request is polled as its owner's.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody asks for this connection")]
+struct NoOwner;
+
 /// A connection that has a place among all.
 pub(super) struct Placed {
     stream: Stream,
     is_kept: bool,
+    _own: owner::Place,
     _place: OwnedSemaphorePermit,
 }
 

@@ -8,6 +8,7 @@ use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, USE
 use http::method::Method;
 
 use super::Target;
+use crate::model::PermissionKind;
 
 /// Of one request. Servers take a hundred as a rule, and a guest that sends more is lost.
 pub const HEADERS_MAX: usize = 100;
@@ -28,6 +29,9 @@ const AGENT: &str = concat!("sluice/", env!("CARGO_PKG_VERSION"));
 /// needs; from a step they could make two requests out of one. All `proxy-…` are among them.
 const OF_THE_CONNECTION: &[&str] =
     &["connection", "expect", "http2-settings", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"];
+
+/// Headers by which servers take another path than the request's: IIS, and frameworks that were made to run behind it.
+const REROUTING: &[&str] = &["x-original-url", "x-rewrite-url"];
 
 /// Headers by which frameworks take another method than the request's.
 const OVERRIDING: &[&str] = &["x-http-method", "x-http-method-override", "x-method-override"];
@@ -59,6 +63,9 @@ pub enum Error {
     /// Of the connection, which is the gateway's.
     #[error("the header `{0}` is the gateway's to send")]
     OfTheConnection(HeaderName),
+    /// It would lead past the permission for the URL.
+    #[error("the header `{0}` can name another path than the URL's")]
+    AnotherPath(HeaderName),
     /// Another host than the URL's would have other permissions.
     #[error("the header `host` is not the URL's host")]
     Host,
@@ -114,6 +121,15 @@ pub fn method(text: &str) -> Result<Method, Error> {
     Ok(method)
 }
 
+/// What kind of permission a method needs.
+#[must_use]
+pub fn permission_kind(method: &Method) -> PermissionKind {
+    match *method {
+        Method::GET | Method::HEAD | Method::OPTIONS => PermissionKind::HttpRead,
+        _ => PermissionKind::HttpWrite,
+    }
+}
+
 /// Whether a secret may be in the value of this header. Not where the gateway compares the value with something: a step
 /// would learn from a refusal what the secret is.
 #[must_use]
@@ -125,8 +141,12 @@ pub fn may_hold_secret(name: &str) -> bool {
 /// Whether some servers would take another method than the request's: a GET with such a header may write.
 #[must_use]
 pub fn overrides_method(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| is_among(OVERRIDING, name))
+}
+
+fn is_among(list: &[&str], name: &HeaderName) -> bool {
     // CGI and its kind read both signs as one.
-    headers.keys().any(|name| OVERRIDING.contains(&name.as_str().replace('_', "-").as_str()))
+    list.contains(&name.as_str().replace('_', "-").as_str())
 }
 
 /// What `content-length` says.
@@ -143,6 +163,9 @@ fn checked(place: usize, name: &str, value: &[u8]) -> Result<(HeaderName, Header
     let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Error::Name { number })?;
     if is_of_the_connection(name.as_str()) {
         return Err(Error::OfTheConnection(name));
+    }
+    if is_among(REROUTING, &name) {
+        return Err(Error::AnotherPath(name));
     }
     let value = HeaderValue::from_bytes(value).map_err(|_| Error::Value(name.clone()))?;
     Ok((name, value))
@@ -201,6 +224,15 @@ mod tests {
             let said = format!("the header `{}` is the gateway's to send", name.to_lowercase());
             assert_eq!(sent(&[(name, "x")]).unwrap_err().to_string(), said);
         }
+    }
+
+    #[test]
+    fn what_names_another_path_is_refused_in_each_spelling() {
+        for name in ["X-Original-URL", "x-rewrite-url", "X_Original_Url"] {
+            let said = format!("the header `{}` can name another path than the URL's", name.to_lowercase());
+            assert_eq!(sent(&[(name, "/admin")]).unwrap_err().to_string(), said);
+        }
+        assert!(sent(&[("x-original-host", "a")]).is_ok());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The one way out over HTTP.
 //!
 //! Owns what a URL is, which addresses are connected to, the pool of connections, and the operator's
-//! secrets. Does not know executions or permissions. Invariant: nothing is connected to that [`Filter`]
+//! secrets. Does not know executions, and permissions only by their kinds. Invariant: nothing is connected to that [`Filter`]
 //! does not allow.
 
 mod address;
@@ -12,16 +12,17 @@ mod connector;
 mod error;
 pub mod headers;
 mod hosts;
+mod owner;
 mod resolver;
 pub mod secrets;
 mod target;
 
 pub use address::Filter;
-pub use allowance::Allowance;
+pub use allowance::{Allowance, AnswerRoom};
 pub use body::{RequestBody, ResponseBody};
 pub use client::{Egress, OpenError, Request, Response, Times};
 pub use error::{Error, Failure, Wait};
-pub use headers::method;
+pub use headers::{method, permission_kind};
 pub use target::{Error as BadTarget, Target};
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use hyper_util::client::legacy::connect::dns::Name;
 use tokio::sync::Semaphore;
 use tower::Service;
 
-use super::Filter;
+use super::{Filter, owner};
 
 /// One attempt at one name server; the exchange has its own time.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -30,7 +30,7 @@ const DISBELIEVED_MAX: Duration = Duration::from_secs(5);
 const ADDRESSES_MAX: usize = 16;
 
 /// At once. Each has a few sockets: for both kinds of address, and a second name server.
-const LOOK_UPS_MAX: usize = 32;
+pub(super) const LOOK_UPS_MAX: usize = 32;
 
 /// Why a name has no address.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +94,12 @@ impl Resolver {
     }
 
     async fn look_up(self, name: Name) -> Result<std::vec::IntoIter<SocketAddr>, Error> {
+        // The owner's first: who waits for one of its own holds none of all.
+        let owner = owner::current();
+        let _own_turn = match &owner {
+            Some(owner) => Some(owner.look_up().await.map_err(failed)?),
+            None => None,
+        };
         let _turn = self.turns.acquire().await.map_err(failed)?;
         let found = self.names.lookup_ip(asked(name.as_str()).as_ref()).await.map_err(|error| {
             if error.is_nx_domain() || error.is_no_records_found() { Error::Unknown } else { failed(error) }

@@ -4,6 +4,8 @@
 //! denied: counted always, logged and recorded once each. Invariant: what is checked is what is then done;
 //! the text that names the missing permission covers that and nothing else.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use jiff::Timestamp;
 
 use super::Call;
@@ -15,53 +17,48 @@ use crate::telemetry::ModuleMetrics;
 /// again; a step that walks through the world is not to fill the log with it.
 const DENIALS_MAX: usize = 32;
 
-/// Who asks.
-#[derive(Clone, Copy)]
-pub(super) struct Asker<'a> {
-    pub(super) module: &'a Module,
-    pub(super) permissions: &'a PermissionSet,
-    pub(super) metrics: &'a ModuleMetrics,
-    pub(super) execution_id: ExecutionId,
-}
+/// The denials of one execution, each once, in their order, over whichever interface it asked. A clone is the same.
+#[derive(Clone)]
+pub(super) struct Denials(Arc<Asker>);
 
-impl<'a> Asker<'a> {
-    pub(super) fn of(call: &'a Call) -> Self {
-        Self {
-            module: &call.module,
-            permissions: &call.permissions,
-            metrics: &call.metrics,
-            execution_id: call.execution_id,
-        }
-    }
+/// Who asks, and what was denied to it until now.
+struct Asker {
+    module: Arc<Module>,
+    permissions: Arc<PermissionSet>,
+    metrics: ModuleMetrics,
+    execution_id: ExecutionId,
+    clock: Clock,
+    known: Mutex<Vec<(Timestamp, Denial)>>,
 }
-
-/// The denials of one execution, each once, in their order.
-#[derive(Debug, Default)]
-pub(super) struct Denials(Vec<(Timestamp, Denial)>);
 
 impl Denials {
+    pub(super) fn of(call: &Call, clock: &Clock) -> Self {
+        Self(Arc::new(Asker {
+            module: Arc::clone(&call.module),
+            permissions: Arc::clone(&call.permissions),
+            metrics: call.metrics.clone(),
+            execution_id: call.execution_id,
+            clock: clock.clone(),
+            known: Mutex::default(),
+        }))
+    }
+
     /// Whether the module may do this; `resource` is in normal form.
     ///
     /// # Errors
     /// The permission that it would need.
-    pub(super) fn check(
-        &mut self,
-        asker: Asker<'_>,
-        kind: PermissionKind,
-        resource: &str,
-        clock: &Clock,
-    ) -> Result<(), Denial> {
-        if asker.permissions.allows(kind, resource) {
+    pub(super) fn check(&self, kind: PermissionKind, resource: &str) -> Result<(), Denial> {
+        if self.0.permissions.allows(kind, resource) {
             return Ok(());
         }
-        Err(self.deny(asker, Denial::of(kind, resource), "none of its permissions covers it", clock))
+        Err(self.deny(Denial::of(kind, resource), "none of its permissions covers it"))
     }
 
     /// Tells of a denial whatever the permissions say: the operator has closed what they would open.
-    pub(super) fn deny(&mut self, asker: Asker<'_>, denial: Denial, why: &'static str, clock: &Clock) -> Denial {
+    pub(super) fn deny(&self, denial: Denial, why: &'static str) -> Denial {
+        let asker = &*self.0;
         asker.metrics.permission_denied(denial.permission);
-        let is_known = self.0.iter().any(|(_, known)| *known == denial);
-        if !is_known && self.0.len() < DENIALS_MAX {
+        if self.is_new(&denial) {
             tracing::warn!(
                 module = %asker.module.name,
                 version = %asker.module.version,
@@ -71,22 +68,26 @@ impl Denials {
                 why,
                 "a step was denied something"
             );
-            self.0.push((clock.now(), denial.clone()));
         }
         denial
     }
 
-    /// Those of both.
-    pub(super) fn join(&mut self, other: Self) {
-        for (at, denial) in other.0 {
-            if self.0.len() < DENIALS_MAX && self.0.iter().all(|(_, known)| *known != denial) {
-                self.0.push((at, denial));
-            }
+    /// Keeps it where it is.
+    fn is_new(&self, denial: &Denial) -> bool {
+        let mut known = self.known();
+        let is_new = known.len() < DENIALS_MAX && known.iter().all(|(_, known)| known != denial);
+        if is_new {
+            known.push((self.0.clock.now(), denial.clone()));
         }
+        is_new
     }
 
     /// All of them, with their times.
-    pub(super) fn finish(&mut self) -> Vec<(Timestamp, Denial)> {
-        std::mem::take(&mut self.0)
+    pub(super) fn finish(&self) -> Vec<(Timestamp, Denial)> {
+        std::mem::take(&mut self.known())
+    }
+
+    fn known(&self) -> MutexGuard<'_, Vec<(Timestamp, Denial)>> {
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -55,10 +55,36 @@ async fn what_was_denied_is_listed_with_how_often_and_stays_over_a_restart() {
 #[tokio::test]
 async fn one_execution_tells_a_denial_once() {
     let gw = TestGateway::start().await.module("hosts").await;
-    // It queries and executes over one connection, and asks for one URL.
-    let both = json!({"db": ["orders", "select 1", []], "http": {"method": "GET", "url": "https://a.example/"}});
-    denied(&gw, both).await;
-    assert!(listed(&gw, 3).await.iter().all(|item| item["count"] == 1));
+    let ops =
+        [json!(["query", "orders", "select 1", []]), json!(["http", {"method": "GET", "url": "https://a.example/"}])];
+    let answer = gw.invoke("hosts", json!({"ops": ops, "repeat": 5})).await.expect_status(200).json();
+    let told = answer["output"]["ops"].as_array().unwrap();
+    assert_eq!(told.iter().filter(|one| one["err"][0] == "permission-denied").count(), 10, "{answer}");
+    assert!(listed(&gw, 2).await.iter().all(|item| item["count"] == 1));
+    assert_eq!(gw.lines(answer["execution_id"].as_str().unwrap()).await.len(), 2);
+    // Each is counted.
+    assert_eq!(gw.metric("sluice_permission_denials_total").await, 10);
+}
+
+#[tokio::test]
+async fn a_denial_is_told_once_over_whichever_interfaces_it_was_asked() {
+    const DENIALS: &str = "/api/v1/wasm/modules/wasi-http/denials";
+    let gw = TestGateway::start().await.module("wasi-http").await;
+    let input = json!({"authority": "127.0.0.1:9", "path": "/x", "method": "GET", "repeat": 2, "both": true});
+    // What no permission covers, and then what the operator has closed.
+    for (number, permissions) in [(1, json!([])), (2, json!([{"permission": "http:read", "resource": "**"}]))] {
+        let put = gw.request(Method::PUT, "/api/v1/wasm/modules/wasi-http/permissions").json(&permissions);
+        Answer::of(put).await.expect_status(200);
+        let answer = gw.invoke("wasi-http", input.clone()).await.expect_status(200).json();
+        let told = answer["output"].as_array().unwrap();
+        assert!(told.len() == 3 && told.iter().all(|one| one["err"].is_string()), "{answer}");
+        let lines = gw.lines(answer["execution_id"].as_str().unwrap()).await;
+        let [line] = &lines[..] else { panic!("one line: {lines:?}") };
+        assert_eq!(line["message"], "permission denied: http:read http://127.0.0.1:9/x");
+        let items = gw.eventually(DENIALS, |answer| answer.json()["items"][0]["count"] == number).await.json();
+        assert_eq!(items["total"], 1, "{items}");
+        assert_eq!(gw.metric("sluice_permission_denials_total").await, 3 * number);
+    }
 }
 
 #[tokio::test]

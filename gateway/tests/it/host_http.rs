@@ -8,7 +8,13 @@ use serde_json::{Value, json};
 use sluice::config::{Config, Secrets};
 
 use crate::support::otlp_receiver::OtlpReceiver;
+use crate::support::upstream::{Then, nobody, saying};
 use crate::support::{Answer, TestGateway, Upstream, guest, property};
+
+/// Answers that are none, of servers that then close.
+pub const SHORT: &str = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc";
+pub const BAD_CHUNK: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n";
+pub const GARBAGE: &str = "SSH-2.0-OpenSSH_9.6\r\n";
 
 /// A gateway that steps may reach loopback from.
 async fn gateway(change: impl FnOnce(&mut Config)) -> TestGateway {
@@ -145,8 +151,108 @@ async fn a_secret_goes_to_the_hosts_it_is_bound_to_and_nowhere_else() {
     assert_eq!(send(&gw, many).await["err"][0], "limit-exceeded");
     // In the name of a header, and in the URL, it is only text.
     let odd = json!({"method": "POST", "url": upstream.url("/{{secret:key}}"), "headers": []});
-    send(&gw, odd).await;
-    assert!(upstream.seen().iter().all(|seen| !seen.path.contains("canary")));
+    assert_eq!(send(&gw, odd).await["ok"]["status"], 200);
+    let [seen] = &upstream.seen()[..] else { unreachable!("one request") };
+    assert!(seen.path.contains("secret:key") && !seen.path.contains("canary"), "{seen:?}");
+    let odd = json!({"method": "POST", "url": upstream.url("/x"), "headers": [["{{secret:key}}", "x"]]});
+    assert_eq!(send(&gw, odd).await["err"][0], "invalid-argument");
+    // Where the gateway compares the value with something, a refusal would tell what the secret is.
+    for name in ["content-length", "Host", "connection", "Transfer-Encoding"] {
+        let compared = json!({"method": "POST", "url": upstream.url("/x"), "headers": [[name, "{{secret:key}}"]]});
+        let said = format!("the header {name} can't have a secret");
+        assert_eq!(send(&gw, compared).await["err"], json!(["invalid-argument", said]));
+    }
+    assert_eq!(upstream.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn headers_are_bounded_before_anything_is_made_of_them() {
+    let upstream = Upstream::start().await;
+    let gw = gateway(|config| {
+        config.secrets = Secrets::new([("long".to_owned(), "l".repeat(10_000).into())].into());
+    })
+    .await;
+    upload(&gw, "hosts", &[("http:read", "**"), ("secret:use", "long@**")]).await;
+    let with = |headers: Value| json!({"method": "GET", "url": upstream.url("/x"), "headers": headers});
+    let plain = |count: usize| vec![json!(["x", "y"]); count];
+    // The server takes a hundred, with those that are the gateway's.
+    assert_eq!(send(&gw, with(json!(plain(90)))).await["ok"]["status"], 200);
+    assert_eq!(upstream.seen().len(), 1);
+    // Of one that is too many, no secret is asked for.
+    let many = [plain(100), vec![json!(["x", "{{secret:other}}"])]].concat();
+    for headers in [json!(many), json!([["x", "y".repeat(65_536)]]), json!(vec![json!(["x", "{{secret:long}}"]); 7])] {
+        let answer = send(&gw, with(headers)).await;
+        assert_eq!(answer["err"][0], "limit-exceeded", "{answer}");
+    }
+    assert_eq!(upstream.seen().len(), 0);
+    assert_eq!(gw.metric("sluice_permission_denials_total").await, 0);
+}
+
+#[tokio::test]
+async fn a_header_that_makes_a_write_of_a_get_needs_the_permission_to_write() {
+    let (upstream, gw) = (Upstream::start().await, gateway(|_| {}).await);
+    let url = upstream.url("/x");
+    upload(&gw, "hosts", &[("http:read", &url)]).await;
+    let with = |name: &str| json!({"method": "GET", "url": url, "headers": [[name, "DELETE"]]});
+    for name in ["x-http-method-override", "X-HTTP-Method", "x_method_override"] {
+        let answer = send(&gw, with(name)).await;
+        assert_eq!(answer["err"], json!(["permission-denied", format!("http:write {url}")]), "{name}");
+    }
+    assert_eq!(upstream.seen().len(), 0);
+    let both = json!([{"permission": "http:read", "resource": url}, {"permission": "http:write", "resource": url}]);
+    Answer::of(gw.request(Method::PUT, "/api/v1/wasm/modules/hosts/permissions").json(&both)).await.expect_status(200);
+    assert_eq!(send(&gw, with("x-http-method-override")).await["ok"]["status"], 200);
+    assert_eq!(upstream.seen()[0].header("x-http-method-override"), "DELETE");
+}
+
+#[tokio::test]
+async fn whatever_is_wrong_with_the_other_side_is_said() {
+    let (upstream, gw) = (Upstream::start().await, gateway(|_| {}).await);
+    upload(&gw, "hosts", &[("http:read", "**")]).await;
+    let large = format!("HTTP/1.1 200 OK\r\n{}", "x: y\r\n".repeat(50_000));
+    for (url, said) in [
+        (format!("http://{}/", nobody().await), "the host can't be connected to"),
+        ("http://no-such-host.invalid/".to_owned(), "there is no such host"),
+        (format!("http://{}/", saying("", Then::Close).await), "the host closed the connection"),
+        (format!("http://{}/", saying(SHORT, Then::Close).await), "the answer broke off"),
+        (format!("http://{}/", saying(BAD_CHUNK, Then::Close).await), "the answer broke off"),
+        (format!("http://{}/", saying(GARBAGE, Then::Close).await), "the answer is not HTTP"),
+        (format!("http://{}/", saying(large, Then::Close).await), "the head of the answer is too large"),
+        (upstream.url("/").replace("http://", "https://"), "TLS with the host failed"),
+    ] {
+        assert_eq!(send(&gw, json!({"method": "GET", "url": url})).await["err"], json!(["failed", said]), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_step_makes_so_many_calls_and_no_more() {
+    let upstream = Upstream::start().await;
+    let gw = gateway(|config| config.limits.host_calls = 3).await;
+    upload(&gw, "hosts", &[("http:read", "**")]).await;
+    let op = json!(["http", {"method": "GET", "url": upstream.url("/x"), "quiet": true}]);
+    let told = gw.invoke("hosts", json!({"ops": [op], "repeat": 5})).await.expect_output()["ops"].clone();
+    let too_many = json!({"err": ["limit-exceeded", "an execution may make 3 host calls"]});
+    assert_eq!(told.as_array().unwrap()[3..], [too_many.clone(), too_many], "{told}");
+    assert_eq!(upstream.seen().len(), 3);
+}
+
+#[tokio::test]
+async fn no_proxy_of_the_gateways_environment_is_asked() {
+    let (upstream, proxy) = (Upstream::start().await, Upstream::start().await);
+    let folder = std::sync::Arc::new(tempfile::tempdir().unwrap());
+    std::fs::write(folder.path().join("sluice.toml"), "[egress]\nallow_private = [\"127.0.0.0/8\"]").unwrap();
+    let process = crate::support::Process::start_changed(&folder, |command| {
+        for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+            command.env(name, proxy.url(""));
+        }
+        command.env_remove("NO_PROXY").env_remove("no_proxy");
+    })
+    .await;
+    upload(&process.gateway, "hosts", &[("http:read", "**")]).await;
+    let answer = send(&process.gateway, json!({"method": "GET", "url": upstream.url("/x")})).await;
+    assert_eq!(answer["ok"]["status"], 200, "{answer}");
+    process.stop().await;
+    assert_eq!((upstream.seen().len(), proxy.connections()), (1, 0));
 }
 
 #[tokio::test]
@@ -167,7 +273,7 @@ async fn another_attempt_is_known_by_a_key_that_is_the_hosts_unless_the_step_has
 }
 
 #[tokio::test]
-async fn a_trace_goes_on_to_the_server_with_the_span_of_the_call() {
+async fn a_trace_that_is_not_recorded_here_is_passed_on_as_it_came() {
     const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7";
     let upstream = Upstream::start().await;
     let gw = gateway(|_| {}).await;
@@ -250,6 +356,9 @@ async fn what_is_malformed_is_said_to_be_and_nothing_is_sent() {
         json!({"method": "GET", "url": url, "headers": [["a b", "c"]]}),
         json!({"method": "GET", "url": url, "headers": [["host", "evil.example"]]}),
         json!({"method": "GET", "url": url, "headers": [["transfer-encoding", "chunked"]]}),
+        // Behind some servers it is another path.
+        json!({"method": "GET", "url": url, "headers": [["X-Original-URL", "/admin"]]}),
+        json!({"method": "POST", "url": url, "headers": [["x_rewrite_url", "/admin"]]}),
         json!({"method": "POST", "url": url, "body": "abc", "headers": [["content-length", "1"]]}),
     ] {
         let answer = send(&gw, request.clone()).await;
@@ -259,7 +368,7 @@ async fn what_is_malformed_is_said_to_be_and_nothing_is_sent() {
 }
 
 #[tokio::test]
-async fn thousands_of_requests_use_the_connections_of_as_many_as_run_at_once() {
+async fn thousands_of_requests_use_no_more_connections_than_a_host_has_turns() {
     const AT_ONCE: usize = 50;
     let (upstream, gw) = (Upstream::start().await, gateway(|_| {}).await);
     upload(&gw, "hosts", &[("http:read", "**")]).await;
@@ -270,7 +379,8 @@ async fn thousands_of_requests_use_the_connections_of_as_many_as_run_at_once() {
         assert!(output["ops"].as_array().unwrap().iter().all(|one| one["ok"]["status"] == 200), "{output}");
     }
     assert_eq!(upstream.seen().len(), AT_ONCE * 100);
-    assert!(upstream.connections() <= 100, "{} connections", upstream.connections());
+    let turns = Config::for_tests(std::path::PathBuf::new()).egress.connections_per_host;
+    assert!(upstream.connections() <= turns, "{} connections", upstream.connections());
 }
 
 #[test]

@@ -147,3 +147,20 @@ async fn a_filter_that_is_none_is_refused_at_the_start() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("SLUICE_LOG"), "{output:?}");
 }
+
+#[tokio::test]
+async fn what_is_denied_is_logged_with_who_asked_and_what_would_allow_it() {
+    let folder = folder();
+    let process = start(&folder, &[]).await;
+    process.gateway.upload("hosts", "1.2.3", guest("hosts")).await.expect_status(201);
+    let input = json!({"http": {"method": "GET", "url": format!("https://a.example/x?key={CANARY}")}});
+    let answer = process.gateway.invoke("hosts", input).await.expect_status(200).json();
+    process.stop().await;
+    let lines = lines(folder.path());
+    let denied: Vec<_> = lines.iter().filter(|line| line["message"] == "a step was denied something").collect();
+    let [line] = &denied[..] else { panic!("one line: {denied:?}") };
+    assert_eq!((&line["level"], &line["module"], &line["version"]), (&json!("WARN"), &json!("hosts"), &json!("1.2.3")));
+    assert_eq!(line["execution_id"], answer["execution_id"]);
+    assert_eq!((&line["permission"], &line["resource"]), (&json!("http:read"), &json!("https://a.example/x")));
+    assert_eq!(line["why"], "none of its permissions covers it");
+}

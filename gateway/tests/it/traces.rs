@@ -159,6 +159,30 @@ async fn a_step_that_calls_the_host_in_a_loop_gets_spans_for_the_first_calls_onl
 }
 
 #[tokio::test]
+async fn calls_over_wasi_are_counted_before_they_get_a_span_of_the_same_number() {
+    for (host_calls, traced) in [("1000", 128), ("3", 3)] {
+        let mut receiver = OtlpReceiver::start().await;
+        let process = Process::start_changed(&folder(), |command| {
+            command.env("SLUICE__TELEMETRY__OTLP_ENDPOINT", receiver.endpoint());
+            command.env("SLUICE__TELEMETRY__SAMPLE_RATIO", "1").env("SLUICE__LIMITS__HOST_CALLS", host_calls);
+        })
+        .await;
+        process.gateway.upload("wasi-http", "1.0.0", guest("wasi-http")).await.expect_status(201);
+        // No permission covers it: nobody is asked.
+        let input = json!({"method": "GET", "authority": "a.example", "path": "/", "repeat": 150, "both": true});
+        invoke(&process, "wasi-http", None, input).await.expect_status(200);
+        process.stop().await;
+
+        let spans = receiver.next(traced + 2).await;
+        assert!(receiver.rest().is_empty());
+        let calls = spans.iter().filter(|received| received.span.name == "outgoing-handler.handle");
+        assert_eq!(calls.count(), traced, "{host_calls}");
+        named(&spans, "execute");
+        named(&spans, "request");
+    }
+}
+
+#[tokio::test]
 async fn a_receiver_that_is_down_or_silent_neither_fails_nor_slows_requests() {
     // One port where nobody listens, and one where nobody answers.
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();

@@ -4,6 +4,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sluice::config::{Config, Secrets};
 
+use crate::host_http::{GARBAGE, SHORT};
+use crate::support::upstream::{Then, nobody, saying};
 use crate::support::{Answer, TestGateway, Upstream, guest};
 
 async fn start(permissions: &[(&str, &str)], change: impl FnOnce(&mut Config)) -> TestGateway {
@@ -84,11 +86,11 @@ async fn bodies_and_the_number_of_requests_are_bounded() {
     })
     .await;
     let large = send(&gw, &request(&upstream, "GET", "/big/10001")).await;
-    assert!(large["err"].as_str().is_some() || large["ok"]["end"] != "closed", "{large}");
+    assert_eq!(large["ok"]["end"], "HTTP response body size exceeds limit: 10000 bytes", "{large}");
     let mut post = request(&upstream, "POST", "/x");
     post["body"] = json!("x".repeat(10_001));
     let long = send(&gw, &post).await;
-    assert!(long["err"].as_str().is_some(), "{long}");
+    assert_eq!(long["err"], "ErrorCode::HttpRequestBodySize(Some(10000))", "{long}");
     let mut many = request(&upstream, "GET", "/x");
     many["repeat"] = json!(5);
     let told = gw.invoke("wasi-http", many).await.expect_output();
@@ -97,5 +99,95 @@ async fn bodies_and_the_number_of_requests_are_bounded() {
     // The execution's end is the exchange's.
     let body = json!({"input": request(&upstream, "GET", "/hang"), "limits": {"timeout_ms": 200}});
     gw.invoke_with("wasi-http", "run", body).await.expect_guest_problem(504, "timed-out");
+    upstream.until_hung_up().await;
+}
+
+#[tokio::test]
+async fn a_call_over_either_interface_is_one_of_the_executions() {
+    let upstream = Upstream::start().await;
+    let gw = start(&[("http:read", "**")], |config| config.limits.host_calls = 2).await;
+    let mut input = request(&upstream, "GET", "/x");
+    (input["repeat"], input["both"]) = (json!(2), json!(true));
+    let told = gw.invoke("wasi-http", input).await.expect_output();
+    assert_eq!((&told[0]["ok"]["status"], &told[1]["ok"]["status"]), (&json!(200), &json!(200)), "{told}");
+    assert!(told[2]["err"].as_str().unwrap().contains("an execution may make 2 host calls"), "{told}");
+    assert_eq!(upstream.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn what_the_interface_of_steps_refuses_is_refused_here_too() {
+    const INVALID_SYNTAX: &str = "ErrorCode::InternalError(Some(\"HeaderError::InvalidSyntax\"))";
+    let upstream = Upstream::start().await;
+    let permissions = [("http:read", "**"), ("secret:use", "other@127.0.0.1"), ("secret:use", "key@api.example.com")];
+    let gw = start(&permissions, |_| {}).await;
+    let url = upstream.url("/x");
+    let many = vec![json!(["x", "y"]); 100];
+    let many = [many, vec![json!(["x", "{{secret:key}}"])]].concat();
+    for (headers, told, denials) in [
+        (json!([["x-http-method-override", "DELETE"]]), "ErrorCode::HttpRequestDenied", 1),
+        // Bound to another host, and one that is not there.
+        (json!([["authorization", "{{secret:key}}"]]), "ErrorCode::HttpRequestDenied", 2),
+        (json!([["authorization", "{{secret:other}}"]]), "ErrorCode::HttpRequestDenied", 2),
+        (json!([["te", "{{secret:key}}"]]), "ErrorCode::HttpProtocolError", 2),
+        // This one by the interface itself.
+        (json!([["content-length", "{{secret:key}}"]]), INVALID_SYNTAX, 2),
+        (json!([["x-original-url", "/admin"]]), "ErrorCode::HttpProtocolError", 2),
+        // Of one that is too many, no secret is asked for.
+        (json!(many), "ErrorCode::HttpRequestHeaderSectionSize(None)", 2),
+    ] {
+        let mut refused = request(&upstream, "GET", "/x");
+        refused["headers"] = headers;
+        assert_eq!(send(&gw, &refused).await["err"], told, "{refused}");
+        assert_eq!(gw.metric("sluice_permission_denials_total").await, denials, "{refused}");
+    }
+    assert_eq!(send(&gw, &request(&upstream, "CONNECT", "/x")).await["err"], "ErrorCode::HttpRequestMethodInvalid");
+    assert_eq!(upstream.seen().len(), 0);
+    let both = json!([{"permission": "http:read", "resource": url}, {"permission": "http:write", "resource": url}]);
+    let put = gw.request(Method::PUT, "/api/v1/wasm/modules/wasi-http/permissions").json(&both);
+    Answer::of(put).await.expect_status(200);
+    let mut allowed = request(&upstream, "GET", "/x");
+    allowed["headers"] = json!([["x-http-method-override", "DELETE"]]);
+    assert_eq!(send(&gw, &allowed).await["ok"]["status"], 200);
+    assert_eq!(upstream.seen()[0].header("x-http-method-override"), "DELETE");
+}
+
+#[tokio::test]
+async fn whatever_is_wrong_with_the_other_side_has_its_code() {
+    let (upstream, gw) = (Upstream::start().await, start(&[("http:read", "**")], |_| {}).await);
+    let large = format!("HTTP/1.1 200 OK\r\n{}", "x: y\r\n".repeat(50_000));
+    let slow = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc";
+    for (scheme, authority, option, told) in [
+        ("http", nobody().await, "", "ConnectionRefused"),
+        ("http", "no-such-host.invalid".to_owned(), "", "DestinationNotFound"),
+        ("http", saying("", Then::Close).await, "", "ConnectionTerminated"),
+        ("http", saying(SHORT, Then::Close).await, "", "incomplete HTTP response"),
+        ("http", saying(GARBAGE, Then::Close).await, "", "HttpProtocolError"),
+        ("http", saying(large, Then::Close).await, "", "HttpResponseHeaderSectionSize"),
+        ("https", upstream.authority(), "", "TlsProtocolError"),
+        // It takes no part in TLS.
+        ("https", saying("", Then::Wait).await, "connect_ms", "ConnectionTimeout"),
+        ("http", saying("", Then::Wait).await, "first_byte_ms", "HttpResponseTimeout"),
+        ("http", saying(slow, Then::Wait).await, "between_bytes_ms", "connection read timeout"),
+    ] {
+        let mut input = json!({"method": "GET", "scheme": scheme, "authority": authority, "path": "/"});
+        if !option.is_empty() {
+            input[option] = json!(200);
+        }
+        let answer = send(&gw, &input).await;
+        let said = answer["err"].as_str().or(answer["ok"]["end"].as_str()).unwrap();
+        assert!(said.contains(told), "{told}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_trace_is_passed_on_and_a_caller_that_leaves_ends_the_exchange() {
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+    let mut upstream = Upstream::start().await;
+    let gw = start(&[("http:read", "**")], |_| {}).await;
+    let call = gw.request(Method::POST, "/api/v1/wasm/modules/wasi-http/invoke").header("traceparent", PARENT);
+    let call = tokio::spawn(call.json(&json!({"input": request(&upstream, "GET", "/hang")})).send());
+    upstream.until_asked().await;
+    assert_eq!(upstream.seen()[0].header("traceparent"), PARENT);
+    call.abort();
     upstream.until_hung_up().await;
 }

@@ -5,7 +5,6 @@
 
 use std::net::Ipv6Addr;
 
-use http::Method;
 use serde_json::json;
 
 use super::{Known, Of, Version, command_to_add, kinds, tell_if_closed, to_json};
@@ -82,8 +81,7 @@ fn kind(method: &str) -> Result<PermissionKind, Usage> {
     }
     match egress::method(method) {
         // As a step writes it: `get` is another method.
-        Ok(Method::GET | Method::HEAD | Method::OPTIONS) => Ok(PermissionKind::HttpRead),
-        Ok(_) => Ok(PermissionKind::HttpWrite),
+        Ok(method) => Ok(egress::permission_kind(&method)),
         Err(error @ egress::headers::Error::MethodClosed(_)) => {
             Err(Usage(format!("{error}, whatever the permissions say")))
         }

@@ -49,7 +49,11 @@ fn get(url: &str) -> Request {
 }
 
 async fn ask(egress: &Egress, url: &str) -> Result<Response, Error> {
-    egress.send(get(url), Instant::now() + 10 * SECOND).await
+    ask_as(egress, url, "tests").await
+}
+
+async fn ask_as(egress: &Egress, url: &str, owner: &str) -> Result<Response, Error> {
+    egress.send(get(url), Instant::now() + 10 * SECOND, &egress.allowance(owner)).await
 }
 
 /// Reads one head; `None` at the end of the connection.

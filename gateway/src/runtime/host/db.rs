@@ -45,13 +45,17 @@ impl State {
             .map_err(|error| self.database_error(name, error))
     }
 
+    fn permit(&self, kind: PermissionKind, name: &str) -> Result<(), HostError> {
+        self.denials.check(kind, name).map_err(|denial| HostError::PermissionDenied(denial.to_string()))
+    }
+
     fn database_error(&mut self, name: &str, error: Error) -> HostError {
         let text = error.to_string();
         match error {
             Error::Unknown => HostError::NotFound(format!("there is no database {name}")),
             Error::ReadOnly => {
                 let why = "the operator has opened it for reading only";
-                let denial = self.deny(Denial::of(PermissionKind::DatabaseWrite, name), why);
+                let denial = self.denials.deny(Denial::of(PermissionKind::DatabaseWrite, name), why);
                 HostError::PermissionDenied(format!("{denial} ({why})"))
             }
             Error::Invalid(_) => HostError::InvalidArgument(text),

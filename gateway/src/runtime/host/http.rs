@@ -1,24 +1,23 @@
 //! `sluice:step/http`: one exchange with another server.
 //!
-//! Owns the order of the checks, and what the host adds: secrets, the trace, the idempotency key. Does not
-//! connect (`egress`). Invariant: a secret is put in after its permission for exactly this host was asked
-//! for, and is in nothing that the step gets back from the host itself.
+//! Owns the translation, what the host adds to a request that may not be repeated, and secrets in bodies. Does not
+//! say what may be sent (`request`) and does not connect (`egress`). Invariant: a secret is in nothing that the step
+//! gets back from the host itself.
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 use tokio::time::Instant;
 
 use super::call::HostCall;
-use crate::egress::{self, Target};
-use crate::model::{Denial, PermissionKind};
+use super::request::{CLOSED, Gate, Prepared, Refused};
+use crate::egress::{self, Target, headers};
+use crate::model::Denial;
 use crate::runtime::bindings::sluice::step::http::{Host, Request, Response};
 use crate::runtime::bindings::sluice::step::types::HostError;
 use crate::runtime::state::State;
-
-/// Why an address is denied whatever the permissions say.
-pub(super) const CLOSED: &str = "its address is not public, and the operator has not opened it";
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -33,15 +32,18 @@ impl Host for State {
 impl State {
     async fn send(&mut self, request: Request, call: &HostCall) -> Result<Response, HostError> {
         let deadline = self.http_deadline(request.timeout_ms);
-        let request = self.prepare(request, call)?;
-        let (kind, resource) = (kind(&request.method), request.target.resource().to_owned());
-        match self.outside.egress.send(request, deadline).await {
-            Ok(response) => Ok(Response {
-                status: response.status.as_u16(),
-                headers: response.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
-                body: response.body.into(),
-            }),
-            Err(error) => Err(self.told(error, kind, &resource)),
+        let (request, denial) = self.prepare(request, call)?;
+        let allowance = self.allowance();
+        match self.outside.egress.send(request, deadline, &allowance).await {
+            Ok(response) => {
+                self.answer_room = response.room;
+                Ok(Response {
+                    status: response.status.as_u16(),
+                    headers: response.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+                    body: response.body.into(),
+                })
+            }
+            Err(error) => Err(self.told(&error, denial)),
         }
     }
 
@@ -51,62 +53,37 @@ impl State {
         own.map_or(deadline, |own| own.min(deadline))
     }
 
-    /// What is sent, once it is known that it may be.
-    fn prepare(&mut self, request: Request, call: &HostCall) -> Result<egress::Request, HostError> {
-        let Request { method, url, headers, mut body, timeout_ms: _ } = request;
-        let method = egress::method(&method).map_err(invalid)?;
-        let target = Target::parse(&url).map_err(invalid)?;
-        self.permit(kind(&method), target.resource())?;
-        // Before anything is made of them: a guest may pass as much as it has memory.
-        if headers.len() > egress::headers::HEADERS_MAX {
-            return Err(invalid(egress::headers::Error::TooMany));
-        }
-        let mut filled = Vec::with_capacity(headers.len());
-        for (name, value) in headers {
-            if !egress::headers::may_hold_secret(&name) && !egress::secrets::names(value.as_bytes()).is_empty() {
-                return Err(HostError::InvalidArgument(format!("the header {name} can't have a secret")));
-            }
-            let value = self.put_secrets_in(value.into_bytes(), target.host(), egress::headers::BYTES_MAX)?;
-            filled.push((name, value));
-        }
-        if let Some(text) = body.take() {
-            let most = usize::try_from(self.outside.egress.request_bytes()).unwrap_or(usize::MAX);
-            if text.len() > most {
-                return Err(HostError::LimitExceeded(egress::Error::RequestTooLarge(most as u64).to_string()));
-            }
-            body = Some(self.put_secrets_in(text, target.host(), most)?.bytes);
-        }
-        let list = filled.iter().map(|(name, value)| (name.as_str(), value.bytes.as_slice()));
-        let mut headers = egress::headers::outgoing(list, &target).map_err(invalid)?;
-        for (name, value) in filled.iter().filter(|(_, value)| value.has_secret) {
-            hide(&mut headers, name, &value.bytes);
-        }
-        // Many frameworks take such a request for a write.
-        if kind(&method) == PermissionKind::HttpRead && egress::headers::overrides_method(&headers) {
-            self.permit(PermissionKind::HttpWrite, target.resource())?;
-        }
-        self.add_own(&method, &mut headers, call);
-        Ok(egress::Request { method, target, headers, body: body.unwrap_or_default().into() })
+    /// What is sent, once it is known that it may be, and what is denied where its host turns out to be closed.
+    fn prepare(&mut self, request: Request, call: &HostCall) -> Result<(egress::Request, Denial), HostError> {
+        let Request { method, url, headers, body, timeout_ms: _ } = request;
+        let gate = Gate {
+            denials: &self.denials,
+            secrets: &self.outside.secrets,
+            trace_context: &self.call.trace_context,
+            trace: call.trace(),
+        };
+        let given = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let prepared = gate.prepare(&method, &url, given).map_err(refusal)?;
+        let body = body.map(|body| self.body(&gate, body, &prepared.target)).transpose()?.unwrap_or_default();
+        let denial = prepared.denial();
+        let Prepared { method, target, mut headers, .. } = prepared;
+        self.add_key(&method, &mut headers);
+        Ok((egress::Request { method, target, headers, body }, denial))
     }
 
-    /// The text with the secrets that it names, each of which the module may use at this host.
-    fn put_secrets_in(&mut self, text: Vec<u8>, host: &str, bytes_max: usize) -> Result<Filled, HostError> {
-        for name in egress::secrets::names(&text) {
-            self.permit(PermissionKind::SecretUse, &format!("{name}@{host}"))?;
-            if !self.outside.secrets.has(name) {
-                return Err(HostError::NotFound(format!("there is no secret {name}")));
-            }
+    /// Looked through for names of secrets only where it may be sent.
+    fn body(&self, gate: &Gate<'_>, body: Vec<u8>, target: &Target) -> Result<Bytes, HostError> {
+        let bytes_max = self.outside.egress.request_bytes();
+        if body.len() as u64 > bytes_max {
+            return Err(HostError::LimitExceeded(egress::Error::RequestTooLarge(bytes_max).to_string()));
         }
-        match egress::secrets::put_in(&self.outside.secrets, &text, bytes_max) {
-            Ok(Some(bytes)) => Ok(Filled { bytes, has_secret: true }),
-            Ok(None) => Ok(Filled { bytes: text, has_secret: false }),
-            Err(too_large) => Err(HostError::LimitExceeded(too_large.to_string())),
-        }
+        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        let filled = gate.fill(&body, target, bytes_max).map_err(refusal)?;
+        Ok(filled.unwrap_or(body).into())
     }
 
-    /// What the step did not say itself: which trace it belongs to, and by what key another attempt is known.
-    fn add_own(&mut self, method: &Method, headers: &mut HeaderMap, call: &HostCall) {
-        self.call.trace_context.send(call.trace(), headers);
+    /// By what another attempt is known, where the step did not say it.
+    fn add_key(&mut self, method: &Method, headers: &mut HeaderMap) {
         // RFC 9110, section 9.2.1.
         let is_safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
         if is_safe || headers.contains_key(IDEMPOTENCY_KEY) {
@@ -123,51 +100,49 @@ impl State {
         }
     }
 
-    fn told(&mut self, error: egress::Error, kind: PermissionKind, resource: &str) -> HostError {
+    fn told(&self, error: &egress::Error, denial: Denial) -> HostError {
         match error {
             egress::Error::Closed => {
-                let denial = self.deny(Denial::of(kind, resource), CLOSED);
+                let denial = self.denials.deny(denial, CLOSED);
                 HostError::PermissionDenied(format!("{denial} ({CLOSED})"))
             }
             egress::Error::TimedOut(_) => HostError::TimedOut(error.to_string()),
             egress::Error::TooLarge(_) | egress::Error::RequestTooLarge(_) => {
                 HostError::LimitExceeded(error.to_string())
             }
-            egress::Error::Length => invalid(error),
-            egress::Error::Failed { at, ref source } => {
+            egress::Error::Length => HostError::InvalidArgument(error.to_string()),
+            egress::Error::Failed { at, source } => {
                 let (module, execution_id) = (&self.call.module.name, self.call.execution_id);
-                tracing::debug!(%module, %execution_id, resource, cause = %source, "{at}");
+                tracing::debug!(%module, %execution_id, resource = denial.resource, cause = %source, "{at}");
                 HostError::Failed(at.to_string())
             }
         }
     }
 }
 
-/// A text after the secrets were put in.
-struct Filled {
-    bytes: Vec<u8>,
-    has_secret: bool,
-}
-
-/// What kind of permission a method needs.
-pub(super) fn kind(method: &Method) -> PermissionKind {
-    match *method {
-        Method::GET | Method::HEAD | Method::OPTIONS => PermissionKind::HttpRead,
-        _ => PermissionKind::HttpWrite,
+/// What a step is told of what it may not send.
+fn refusal(refused: Refused) -> HostError {
+    let text = refused.to_string();
+    match refused {
+        Refused::Denied(_) => HostError::PermissionDenied(text),
+        Refused::NoSecret(_) => HostError::NotFound(text),
+        Refused::TooLarge(_) => HostError::LimitExceeded(text),
+        Refused::Target(_) | Refused::SecretInHeader(_) => HostError::InvalidArgument(text),
+        Refused::Method(error) | Refused::Headers(error) => match error {
+            headers::Error::TooMany | headers::Error::TooLarge => HostError::LimitExceeded(text),
+            headers::Error::Method
+            | headers::Error::MethodClosed(_)
+            | headers::Error::Name { .. }
+            | headers::Error::Value(_)
+            | headers::Error::OfTheConnection(_)
+            | headers::Error::AnotherPath(_)
+            | headers::Error::Host
+            | headers::Error::Length => HostError::InvalidArgument(text),
+        },
     }
-}
-
-/// Keeps a value out of what is printed, and out of HTTP/2's tables.
-pub(super) fn hide(headers: &mut HeaderMap, name: &str, bytes: &[u8]) {
-    let Ok(http::header::Entry::Occupied(mut values)) = headers.try_entry(name) else { return };
-    values.iter_mut().filter(|value| value.as_bytes() == bytes).for_each(|value| value.set_sensitive(true));
 }
 
 /// A header's value as text; what is not UTF-8 in it, as replacement characters.
 fn text(value: &HeaderValue) -> String {
     String::from_utf8_lossy(value.as_bytes()).into_owned()
-}
-
-fn invalid(error: impl std::fmt::Display) -> HostError {
-    HostError::InvalidArgument(error.to_string())
 }

@@ -168,11 +168,6 @@ impl Log {
         }
     }
 
-    /// The time of its lines.
-    pub(in crate::runtime) const fn clock(&self) -> &Clock {
-        &self.clock
-    }
-
     /// The streams that WASI writes to.
     pub(super) fn streams(&self) -> Witness {
         self.witness.clone()

@@ -1,12 +1,13 @@
 //! What a guest may ask of the host: thin glue, one file an interface.
 
-mod call;
+pub(super) mod call;
 pub(super) mod context;
 mod db;
 mod fields;
 mod http;
 pub(super) mod log;
 pub(super) mod outgoing;
+mod request;
 mod tree;
 pub(super) mod wasi;
 

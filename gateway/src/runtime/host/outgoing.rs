@@ -1,24 +1,25 @@
 //! `wasi:http/outgoing-handler`: the same way out as `sluice:step/http`, for components that speak WASI.
 //!
-//! Owns the translation. Does not connect (`egress`). Invariant: nothing leaves that `sluice:step/http` of the
-//! same step would not send: the same permissions, filter and bounds.
+//! Owns the translation. Does not say what may be sent (`request`) and does not connect (`egress`). Invariant:
+//! nothing leaves that `sluice:step/http` of the same step would not send. Bodies are streams here, and are sent as
+//! they are.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use tokio::time::Instant;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use super::http::kind;
-use crate::clock::Clock;
-use crate::egress::{self, Target};
-use crate::model::{Denial, ExecutionId, Module, PermissionKind, PermissionSet};
-use crate::runtime::Call;
-use crate::runtime::denials::{Asker, Denials};
+use super::call::HostCalls;
+use super::request::{CLOSED, Gate, Prepared, Refused};
+use crate::egress::{self, BadTarget, headers, secrets};
+use crate::model::Denial;
+use crate::runtime::denials::Denials;
 use crate::runtime::outside::Outside;
-use crate::telemetry::{ModuleMetrics, Sampled, TraceContext};
+use crate::runtime::state::State;
+use crate::telemetry::{Sampled, TraceContext};
 
 /// What a guest may write ahead to one body. The default of 1 MiB would let one with
 /// a thousand bodies fill the host before anything is sent.
@@ -29,153 +30,75 @@ type Answer = Box<dyn Future<Output = Result<(Response<WasiBody>, Sending), Erro
 
 /// The hooks of one execution.
 pub(in crate::runtime) struct Outgoing {
-    module: Arc<Module>,
-    permissions: Arc<PermissionSet>,
-    metrics: ModuleMetrics,
-    execution_id: ExecutionId,
+    denials: Denials,
+    calls: HostCalls,
     trace: Option<Sampled>,
     trace_context: TraceContext,
     outside: Arc<Outside>,
-    clock: Clock,
-    deadline: Instant,
     allowance: egress::Allowance,
-    /// Requests that may be made until the store's count is asked again, and those that were.
-    calls_left: u32,
-    calls_made: u32,
-    denials: Denials,
-    /// What turned out to be closed while it was asked for.
-    closed: Closed,
+    deadline: Instant,
 }
-
-type Closed = Arc<Mutex<Vec<Denial>>>;
 
 impl Outgoing {
-    pub(in crate::runtime) fn new(call: &Call, outside: &Arc<Outside>, clock: &Clock, deadline: Instant) -> Self {
+    pub(in crate::runtime) fn of(state: &mut State) -> Self {
         Self {
-            module: Arc::clone(&call.module),
-            permissions: Arc::clone(&call.permissions),
-            metrics: call.metrics.clone(),
-            execution_id: call.execution_id,
-            trace: call.trace.clone(),
-            trace_context: call.trace_context.clone(),
-            outside: Arc::clone(outside),
-            clock: clock.clone(),
-            deadline,
-            allowance: egress::Allowance::default(),
-            calls_left: 0,
-            calls_made: 0,
-            denials: Denials::default(),
-            closed: Closed::default(),
+            denials: state.denials.clone(),
+            calls: state.host_calls.clone(),
+            trace: state.call.trace.clone(),
+            trace_context: state.call.trace_context.clone(),
+            outside: Arc::clone(&state.outside),
+            allowance: state.allowance(),
+            deadline: state.call_deadline(),
         }
     }
 
-    /// All that was denied until now.
-    pub(in crate::runtime) fn take_denials(&mut self) -> Denials {
-        let closed = std::mem::take(&mut *self.closed.lock().unwrap_or_else(PoisonError::into_inner));
-        for denial in closed {
-            let asker = Asker {
-                module: &self.module,
-                permissions: &self.permissions,
-                metrics: &self.metrics,
-                execution_id: self.execution_id,
-            };
-            self.denials.deny(asker, denial, super::http::CLOSED, &self.clock);
-        }
-        std::mem::take(&mut self.denials)
-    }
-
-    /// How many requests were made since this was last asked; `left` more may be.
-    pub(in crate::runtime) fn settle(&mut self, left: impl FnOnce(u32) -> u32) {
-        self.calls_left = left(std::mem::take(&mut self.calls_made));
-    }
-
-    fn prepare(&mut self, request: Request<WasiBody>, call: Option<&Sampled>) -> Result<Prepared, Error> {
-        self.calls_left = self.calls_left.checked_sub(1).ok_or(Error::ConnectionLimitReached)?;
-        self.calls_made += 1;
+    /// What is sent, and what is denied where its host turns out to be closed.
+    fn prepare(
+        &self,
+        request: Request<WasiBody>,
+        trace: Option<&Sampled>,
+    ) -> Result<(egress::Request<egress::RequestBody>, Denial), Refused> {
         let (head, body) = request.into_parts();
-        let method = egress::method(head.method.as_str()).map_err(|_| Error::HttpRequestMethodInvalid)?;
-        let target = Target::parse(&head.uri.to_string()).map_err(|error| match error {
-            egress::BadTarget::TooLong => Error::HttpRequestUriTooLong,
-            _ => Error::HttpRequestUriInvalid,
-        })?;
-        let kind = kind(&method);
-        self.permit(kind, target.resource())?;
-        let mut headers = self.headers(&head.headers, &target)?;
-        // Many frameworks take such a request for a write.
-        if kind == PermissionKind::HttpRead && egress::headers::overrides_method(&headers) {
-            self.permit(PermissionKind::HttpWrite, target.resource())?;
-        }
-        self.trace_context.send(call, &mut headers);
+        let gate =
+            Gate { denials: &self.denials, secrets: &self.outside.secrets, trace_context: &self.trace_context, trace };
+        let given = head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let prepared = gate.prepare(head.method.as_str(), &head.uri.to_string(), given)?;
+        let denial = prepared.denial();
+        let Prepared { method, target, headers, .. } = prepared;
         let body = body.map_err(|error| Box::new(error) as _).boxed_unsync();
-        let closed = Denial::of(kind, target.resource());
-        Ok(Prepared { request: egress::Request { method, target, headers, body }, closed })
+        Ok((egress::Request { method, target, headers, body }, denial))
     }
 
-    /// With the secrets that they name. Bodies are streams here, and are sent as they are.
-    fn headers(&mut self, given: &HeaderMap, target: &Target) -> Result<HeaderMap, Error> {
-        let mut filled = Vec::with_capacity(given.len());
-        for (name, value) in given {
-            for secret in egress::secrets::names(value.as_bytes()) {
-                if !egress::headers::may_hold_secret(name.as_str()) {
-                    return Err(Error::HttpProtocolError);
-                }
-                self.permit(PermissionKind::SecretUse, &format!("{secret}@{}", target.host()))?;
-                if !self.outside.secrets.has(secret) {
-                    return Err(Error::HttpRequestDenied);
-                }
-            }
-            let value = egress::secrets::put_in(&self.outside.secrets, value.as_bytes(), egress::headers::BYTES_MAX)
-                .map_err(|_| Error::HttpRequestHeaderSectionSize(None))?;
-            filled.push((name, value));
-        }
-        let list = given
-            .iter()
-            .zip(&filled)
-            .map(|((name, plain), (_, secret))| (name.as_str(), secret.as_deref().unwrap_or(plain.as_bytes())));
-        // What is not theirs to say, the interface has refused already.
-        let mut headers = egress::headers::outgoing(list, target).map_err(|_| Error::HttpProtocolError)?;
-        for (name, secret) in &filled {
-            if let Some(secret) = secret {
-                super::http::hide(&mut headers, name.as_str(), secret);
-            }
-        }
-        Ok(headers)
-    }
-
-    fn permit(&mut self, kind: PermissionKind, resource: &str) -> Result<(), Error> {
-        let asker = Asker {
-            module: &self.module,
-            permissions: &self.permissions,
-            metrics: &self.metrics,
-            execution_id: self.execution_id,
-        };
-        self.denials.check(asker, kind, resource, &self.clock).map_err(|_| Error::HttpRequestDenied)
+    /// The request and its span, until the head of the answer is there.
+    fn begin(&self, request: Request<WasiBody>) -> Result<Begun, Error> {
+        let span = self.calls.begin(self.trace.as_ref(), "outgoing-handler.handle");
+        let span = span.map_err(|_| Error::ConnectionLimitReached)?;
+        let (request, denial) = self.prepare(request, span.as_ref()).map_err(refusal)?;
+        Ok(Begun { request, denial, span })
     }
 }
 
-/// A request that may be sent, and what is denied where its host turns out to be closed.
-struct Prepared {
+/// A request that may be sent.
+struct Begun {
     request: egress::Request<egress::RequestBody>,
-    closed: Denial,
+    denial: Denial,
+    span: Option<Sampled>,
 }
 
 impl WasiHttpHooks for Outgoing {
     fn send_request(&mut self, request: Request<WasiBody>, options: Option<RequestOptions>, _: Sending) -> Answer {
-        // Until the head of the answer is there.
-        let call = self.trace.as_ref().map(|trace| trace.child("outgoing-handler.handle"));
-        let Prepared { request, closed } = match self.prepare(request, call.as_ref()) {
-            Ok(prepared) => prepared,
+        let Begun { request, denial, span } = match self.begin(request) {
+            Ok(begun) => begun,
             Err(error) => return Box::new(async { Err(error) }),
         };
-        let (outside, all_closed) = (Arc::clone(&self.outside), Arc::clone(&self.closed));
-        let allowance = self.allowance.clone();
+        let (outside, denials, allowance) = (Arc::clone(&self.outside), self.denials.clone(), self.allowance.clone());
         let times = times(options.unwrap_or_default(), self.deadline);
         Box::new(async move {
             let answer = outside.egress.stream(request, times, &allowance).await;
-            drop(call);
+            drop(span);
             let response = answer.map_err(|error| {
                 if matches!(error, egress::Error::Closed) {
-                    all_closed.lock().unwrap_or_else(PoisonError::into_inner).push(closed);
+                    denials.deny(denial, CLOSED);
                 }
                 told(error)
             })?;
@@ -202,6 +125,36 @@ fn times(options: RequestOptions, deadline: Instant) -> egress::Times {
         first_byte: options.first_byte_timeout.unwrap_or(until.first_byte),
         between_bytes: options.between_bytes_timeout.unwrap_or(until.between_bytes),
         ..until
+    }
+}
+
+/// What a step is told of what it may not send.
+fn refusal(refused: Refused) -> Error {
+    match refused {
+        Refused::Target(BadTarget::TooLong) => Error::HttpRequestUriTooLong,
+        Refused::Target(
+            BadTarget::Malformed(_)
+            | BadTarget::Scheme
+            | BadTarget::UserInfo
+            | BadTarget::DotSegment
+            | BadTarget::Character
+            | BadTarget::Percent
+            | BadTarget::Host
+            | BadTarget::Port,
+        ) => Error::HttpRequestUriInvalid,
+        Refused::Denied(_) | Refused::NoSecret(_) => Error::HttpRequestDenied,
+        Refused::SecretInHeader(_) => Error::HttpProtocolError,
+        Refused::TooLarge(secrets::TooLarge(bytes)) => Error::HttpRequestBodySize(Some(bytes as u64)),
+        Refused::Method(error) | Refused::Headers(error) => match error {
+            headers::Error::Method | headers::Error::MethodClosed(_) => Error::HttpRequestMethodInvalid,
+            headers::Error::TooMany | headers::Error::TooLarge => Error::HttpRequestHeaderSectionSize(None),
+            headers::Error::Name { .. }
+            | headers::Error::Value(_)
+            | headers::Error::OfTheConnection(_)
+            | headers::Error::AnotherPath(_)
+            | headers::Error::Host
+            | headers::Error::Length => Error::HttpProtocolError,
+        },
     }
 }
 

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -87,6 +88,16 @@ impl Upstream {
         std::mem::take(&mut self.seen.lock().unwrap())
     }
 
+    /// Waits until there is a request that was not told yet.
+    pub async fn until_asked(&self) {
+        let asked = async {
+            while self.seen.lock().unwrap().is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), asked).await.expect("a request in time");
+    }
+
     /// How many connections there were.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
@@ -97,6 +108,43 @@ impl Upstream {
         let ended = tokio::time::timeout(Duration::from_secs(20), self.hung_up.recv()).await;
         ended.expect("who asked for /hang left").unwrap();
     }
+}
+
+/// What a server does when it has said all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    Close,
+    /// Until who asked has left.
+    Wait,
+}
+
+/// A server that gives whoever has asked these bytes, whatever they are; its address. It is there until the end of the test.
+pub async fn saying(answer: impl Into<String>, then: Then) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, answer) = (listener.local_addr().unwrap(), Arc::new(answer.into()));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let answer = Arc::clone(&answer);
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let Ok(byte) = stream.read_u8().await else { return };
+                    head.push(byte);
+                }
+                // Who asked may have had enough before the end.
+                let _ = stream.write_all(answer.as_bytes()).await;
+                if then == Then::Wait {
+                    let _ = stream.read_u8().await;
+                }
+            });
+        }
+    });
+    address.to_string()
+}
+
+/// An address where nobody listens.
+pub async fn nobody() -> String {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string()
 }
 
 impl Drop for Upstream {

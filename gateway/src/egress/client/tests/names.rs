@@ -9,6 +9,7 @@ use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use tokio::net::UdpSocket;
 
 use super::*;
+use crate::egress::owner::LOOK_UPS_MAX;
 
 /// What the name server says of one name.
 enum Said {
@@ -244,7 +245,12 @@ async fn however_many_hosts_are_asked_there_are_so_many_connections_and_half_of_
     let names = Names { server: name_server(|_| Said::Records(vec![address("127.0.0.1")])).await, hosts: "" };
     let egress = open_with(&names, RootCertStore::empty(), Limits { connections: 8, ..SHORT });
     let urls: Vec<_> = (0..64).map(|place| format!("http://host-{place}.test:{port}/")).collect();
-    let answers = futures_util::future::join_all(urls.iter().map(|url| ask(&egress, url))).await;
+    // One owner has a quarter.
+    let asking = urls.iter().enumerate().map(|(place, url)| {
+        let (egress, owner) = (&egress, format!("owner-{}", place % 4));
+        async move { ask_as(egress, url, &owner).await }
+    });
+    let answers = futures_util::future::join_all(asking).await;
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     for url in &urls {
         assert!(ask(&egress, url).await.is_ok());
@@ -257,4 +263,60 @@ async fn however_many_hosts_are_asked_there_are_so_many_connections_and_half_of_
         }
     };
     tokio::time::timeout(5 * SECOND, settled).await.expect("half of the places are free");
+}
+
+#[tokio::test]
+async fn an_owner_whose_name_server_is_silent_leaves_look_ups_to_others() {
+    let (port, _, _) = servers().await;
+    let silent = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&silent);
+    let server = name_server(move |name| match name {
+        "known.test" => Said::Records(vec![address("127.0.0.1")]),
+        _ => {
+            counted.fetch_add(1, Ordering::SeqCst);
+            Said::Nothing
+        }
+    })
+    .await;
+    let limits = Limits { timeout: 60 * SECOND, connections: 4_000 };
+    let egress = Arc::new(open_with(&Names { server, hosts: "" }, RootCertStore::empty(), limits));
+    let mut waiting = tokio::task::JoinSet::new();
+    // More than all turns could serve until another owner gives up.
+    for place in 0..256 {
+        let (egress, url) = (Arc::clone(&egress), format!("http://host-{place}.silent.test/"));
+        waiting.spawn(async move { ask_as(&egress, &url, "hostile").await });
+    }
+    // It has all that it may have under way: both kinds of address of each name.
+    let asked = async {
+        while silent.load(Ordering::SeqCst) < 2 * LOOK_UPS_MAX {
+            tokio::time::sleep(SECOND / 100).await;
+        }
+    };
+    tokio::time::timeout(10 * SECOND, asked).await.expect("the hostile owner's look-ups");
+    let answer = ask_as(&egress, &format!("http://known.test:{port}/"), "other").await;
+    assert!(answer.is_ok(), "{answer:?}");
+    waiting.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_owner_whose_connections_all_wait_leaves_connections_to_others() {
+    let (address, _) = server("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+    // It is connected to, and takes no part in TLS.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let names = Names { server: nobody().await, hosts: "" };
+    let limits = Limits { timeout: 60 * SECOND, connections: 8 };
+    let egress = Arc::new(open_with(&names, RootCertStore::empty(), limits));
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let (egress, url) = (Arc::clone(&egress), format!("https://{}/", silent.local_addr().unwrap()));
+        waiting.spawn(async move { ask_as(&egress, &url, "hostile").await });
+    }
+    let mut accepted = Vec::new();
+    for _ in 0..2 {
+        accepted.push(silent.accept().await.unwrap());
+    }
+    assert!(ask_as(&egress, &format!("http://{address}/"), "other").await.is_ok());
+    let more = tokio::time::timeout(SECOND / 5, silent.accept()).await;
+    assert!(more.is_err(), "a quarter is all that one owner has");
+    waiting.shutdown().await;
 }

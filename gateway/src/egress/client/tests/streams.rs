@@ -52,7 +52,7 @@ async fn streamed(
     request: Request<RequestBody>,
     times: Times,
 ) -> Result<http::Response<ResponseBody>, Error> {
-    egress.stream(request, times, &Allowance::default()).await
+    egress.stream(request, times, &egress.allowance("tests")).await
 }
 
 async fn next(body: &mut ResponseBody) -> Option<Result<Bytes, Error>> {
@@ -81,10 +81,13 @@ async fn a_streamed_request_has_its_bound_and_the_length_it_says() {
     said.headers.insert(CONTENT_LENGTH, 5.into());
     assert!(matches!(streamed(&egress, said, soon()).await, Err(Error::RequestTooLarge(4))));
     let whole = Request { body: Bytes::from_static(b"12345"), ..get(&url) };
-    assert!(matches!(egress.send(whole, soon().deadline).await, Err(Error::RequestTooLarge(4))));
+    assert!(matches!(
+        egress.send(whole, soon().deadline, &egress.allowance("tests")).await,
+        Err(Error::RequestTooLarge(4))
+    ));
     let mut whole = Request { body: Bytes::from_static(b"1234"), ..get(&url) };
     whole.headers.insert(CONTENT_LENGTH, 3.into());
-    assert!(matches!(egress.send(whole, soon().deadline).await, Err(Error::Length)));
+    assert!(matches!(egress.send(whole, soon().deadline, &egress.allowance("tests")).await, Err(Error::Length)));
 
     // Without an answer until the end, what is wrong is known before one.
     let (address, _) = server("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
@@ -164,7 +167,7 @@ async fn a_turn_lasts_as_long_as_the_body_of_the_answer() {
 #[tokio::test]
 async fn an_execution_that_reads_no_answers_has_only_its_own_part_of_the_turns() {
     let egress = open(|config| config.connections_per_host = 20);
-    let (url, allowance) = (format!("http://{}/", echo().await), Allowance::default());
+    let (url, allowance) = (format!("http://{}/", echo().await), egress.allowance("tests"));
     let mut unread = Vec::new();
     for _ in 0..16 {
         let (parts, sent) = body();

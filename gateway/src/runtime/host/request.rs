@@ -1,0 +1,143 @@
+//! A request of a step as it may leave, over whichever interface it was made.
+//!
+//! Owns the order of the checks, and what every request gets: secrets and the trace. Does not connect (`egress`),
+//! and does not know how an interface tells of a refusal: `http` and `outgoing` do. Invariants: the permission for
+//! exactly this URL is asked for before anything else of it is read; a secret is put in after its permission for
+//! exactly this host; and no more is ever made of headers than a server takes.
+
+use http::{HeaderMap, Method};
+
+use crate::config::Secrets;
+use crate::egress::{self, BadTarget, Target, headers, secrets};
+use crate::model::{Denial, PermissionKind};
+use crate::runtime::denials::Denials;
+use crate::telemetry::{Sampled, TraceContext};
+
+/// Why an address is denied whatever the permissions say.
+pub(super) const CLOSED: &str = "its address is not public, and the operator has not opened it";
+
+/// What the requests of one execution are held against.
+#[derive(Clone, Copy)]
+pub(super) struct Gate<'a> {
+    pub(super) denials: &'a Denials,
+    pub(super) secrets: &'a Secrets,
+    pub(super) trace_context: &'a TraceContext,
+    /// The span of the call that sends it.
+    pub(super) trace: Option<&'a Sampled>,
+}
+
+/// What may be sent, but for its body.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) method: Method,
+    pub(super) target: Target,
+    pub(super) headers: HeaderMap,
+    kind: PermissionKind,
+}
+
+/// Why nothing is sent.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    #[error(transparent)]
+    Method(headers::Error),
+    #[error(transparent)]
+    Target(#[from] BadTarget),
+    /// No permission covers the URL, or a secret at its host.
+    #[error("{0}")]
+    Denied(Denial),
+    #[error("there is no secret {0}")]
+    NoSecret(String),
+    #[error("the header {0} can't have a secret")]
+    SecretInHeader(String),
+    #[error(transparent)]
+    Headers(headers::Error),
+    /// A body.
+    #[error(transparent)]
+    TooLarge(#[from] secrets::TooLarge),
+}
+
+impl From<Denial> for Refused {
+    fn from(denial: Denial) -> Self {
+        Self::Denied(denial)
+    }
+}
+
+impl Prepared {
+    /// What is denied where its host turns out to be closed.
+    pub(super) fn denial(&self) -> Denial {
+        Denial::of(self.kind, self.target.resource())
+    }
+}
+
+impl Gate<'_> {
+    /// The request, once it is known that it may be sent.
+    pub(super) fn prepare<'a>(
+        &self,
+        method: &str,
+        url: &str,
+        given: impl Iterator<Item = (&'a str, &'a [u8])>,
+    ) -> Result<Prepared, Refused> {
+        let method = egress::method(method).map_err(Refused::Method)?;
+        let target = Target::parse(url)?;
+        let kind = egress::permission_kind(&method);
+        self.denials.check(kind, target.resource())?;
+        let mut headers = self.headers(given, &target)?;
+        // Many frameworks take such a request for a write.
+        if kind == PermissionKind::HttpRead && headers::overrides_method(&headers) {
+            self.denials.check(PermissionKind::HttpWrite, target.resource())?;
+        }
+        self.trace_context.send(self.trace, &mut headers);
+        Ok(Prepared { method, target, headers, kind })
+    }
+
+    /// The text with the secrets that it names, each of which the module may use at this host; `None` where it
+    /// names none.
+    pub(super) fn fill(&self, text: &[u8], target: &Target, bytes_max: usize) -> Result<Option<Vec<u8>>, Refused> {
+        for name in secrets::names(text) {
+            self.denials.check(PermissionKind::SecretUse, &format!("{name}@{}", target.host()))?;
+            if !self.secrets.has(name) {
+                return Err(Refused::NoSecret(name.to_owned()));
+            }
+        }
+        Ok(secrets::put_in(self.secrets, text, bytes_max)?)
+    }
+
+    fn headers<'a>(
+        &self,
+        given: impl Iterator<Item = (&'a str, &'a [u8])>,
+        target: &Target,
+    ) -> Result<HeaderMap, Refused> {
+        let mut filled = Vec::new();
+        let mut bytes_left = headers::BYTES_MAX;
+        for (name, value) in given {
+            // Before anything is made of it: a guest may pass as many as it has memory for, and a short name may
+            // stand for a long value.
+            if filled.len() == headers::HEADERS_MAX {
+                return Err(Refused::Headers(headers::Error::TooMany));
+            }
+            if !headers::may_hold_secret(name) && !secrets::names(value).is_empty() {
+                return Err(Refused::SecretInHeader(name.to_owned()));
+            }
+            let secret = self.fill(value, target, bytes_left).map_err(|refused| match refused {
+                Refused::TooLarge(_) => Refused::Headers(headers::Error::TooLarge),
+                other => other,
+            })?;
+            bytes_left = bytes_left.saturating_sub(secret.as_ref().map_or(value.len(), Vec::len));
+            filled.push((name, value, secret));
+        }
+        let list = filled.iter().map(|(name, plain, secret)| (*name, secret.as_deref().unwrap_or(plain)));
+        let mut headers = headers::outgoing(list, target).map_err(Refused::Headers)?;
+        for (name, _, secret) in &filled {
+            if let Some(secret) = secret {
+                hide(&mut headers, name, secret);
+            }
+        }
+        Ok(headers)
+    }
+}
+
+/// Keeps a value out of what is printed, and out of HTTP/2's tables.
+fn hide(headers: &mut HeaderMap, name: &str, bytes: &[u8]) {
+    let Ok(http::header::Entry::Occupied(mut values)) = headers.try_entry(name) else { return };
+    values.iter_mut().filter(|value| value.as_bytes() == bytes).for_each(|value| value.set_sensitive(true));
+}
