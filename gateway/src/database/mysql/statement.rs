@@ -54,6 +54,11 @@ pub(super) fn reading(statement: Statement<'_>) -> Result<Prepared<'_>, Error> {
     if words(&tokens).any(|word| word.eq_ignore_ascii_case("INTO")) {
         return Err(Error::Invalid("a query only reads, and has no INTO".to_owned()));
     }
+    // It tells what another connection runs, which may be another module's.
+    let mut pairs = words(&tokens).zip(words(&tokens).skip(1));
+    if pairs.any(|(first, second)| first.eq_ignore_ascii_case("FOR") && second.eq_ignore_ascii_case("CONNECTION")) {
+        return Err(Error::Invalid("a query explains no other connection".to_owned()));
+    }
     prepared(statement, &tokens)
 }
 
@@ -257,6 +262,8 @@ mod tests {
         show processlist
         analyze update a set b = 1
         select load_file('/etc/passwd')
+        explain for connection 5
+        explain format = json for connection 5
         select 1 into outfile '/tmp/a'
         select 1 into @a
         optimize table a
