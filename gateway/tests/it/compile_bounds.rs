@@ -103,9 +103,11 @@ async fn hostile_components_end_within_bounds_while_another_module_keeps_answeri
 
 #[tokio::test]
 async fn a_bomb_is_told_the_bound_it_hit_and_goes_off_once() {
-    for (memory_bytes, timeout_ms, told) in
-        [(256 * 1024 * 1024, 60_000, "bytes of memory"), (8 << 30, 1_000, "1 s of a processor")]
-    {
+    // A second of a processor is four by the clock where others want it, too.
+    for (memory_bytes, timeout_ms, told) in [
+        (256 * 1024 * 1024, 60_000, &["bytes of memory"][..]),
+        (8 << 30, 1_000, &["1 s of a processor", "longer than 4000 ms"]),
+    ] {
         let gw = TestGateway::start_with(|config| {
             config.runtime.compile_memory_bytes = memory_bytes;
             config.runtime.compile_timeout_ms = timeout_ms;
@@ -114,7 +116,7 @@ async fn a_bomb_is_told_the_bound_it_hit_and_goes_off_once() {
         let bomb = many_phis(1_900);
         let started = Instant::now();
         let first = reason(&gw.upload("bomb", "1.0.0", bomb.clone()).await.expect_problem(422, "invalid-module"));
-        assert!(first.contains(told), "{first}");
+        assert!(told.iter().any(|told| first.contains(told)), "{first}");
         let first_took = started.elapsed();
         let started = Instant::now();
         let again = reason(&gw.upload("other", "2.0.0", bomb).await.expect_problem(422, "invalid-module"));
