@@ -45,7 +45,8 @@ const AT_ONCE: usize = 64;
 const REQUESTS: usize = 20_000;
 
 fn main() -> Result<()> {
-    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    // One thread, as an execution and the connections that it uses mostly share one in the gateway.
+    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut criterion = Criterion::default().configure_from_args();
     let server = Server::start_with(&[])?;
     let database = server.database()?;

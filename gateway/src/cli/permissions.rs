@@ -114,9 +114,13 @@ async fn set(args: Set, out: Out) -> anyhow::Result<()> {
         None => serde_json::to_vec(&version.changed(&args.add, &args.remove, out)?)?,
     };
     let answer = client.put_json(&path(&version.id, &["permissions"]), list).await?;
-    version.print(out, &answer.read::<Vec<PermissionView>>()?)?;
-    for permission in args.add.iter().filter(|permission| permission.covers_no_url()) {
-        out.warn(&format!("{} covers nothing: a URL begins with https:// or http://", permission.resource));
+    let list = answer.read::<Vec<PermissionView>>()?;
+    version.print(out, &list)?;
+    for view in list {
+        let Some(permission) = PermissionKind::parse(&view.permission) else { continue };
+        if (Permission { permission, resource: view.resource.clone() }).covers_no_url() {
+            out.warn(&format!("{} covers nothing: a URL begins with https:// or http://", view.resource));
+        }
     }
     Ok(())
 }

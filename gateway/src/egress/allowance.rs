@@ -2,7 +2,7 @@
 //!
 //! Owns the bound of one execution, and the memory for answers that are held whole. Does not own turns at a host
 //! (`hosts`) nor the part of its owner (`owner`). Invariants: what one execution leaves unread takes nothing that others wait for, but its share; and
-//! who waits for memory has none, so that nobody waits for ever.
+//! who waits for the memory of all has none of it, so that nobody waits for ever.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::owner::Owner;
 const EXCHANGES_MAX: usize = 16;
 
 /// Of all answers that are held whole: fifty of the largest by default, on machines with some gigabytes.
-const ANSWERS_BYTES_MAX: u64 = 512 * 1024 * 1024;
+pub(super) const ANSWERS_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
 /// What is counted, since a count of bytes could be too large for a permit.
 const UNIT_BYTES: u64 = 1024;
@@ -43,9 +43,9 @@ impl Allowance {
     }
 }
 
-/// An answer's part of the memory for those that are held whole, until this is dropped.
+/// An answer's part of the memory for those that are held whole, its owner's and all owners', until this is dropped.
 #[derive(Debug)]
-pub struct AnswerRoom(OwnedSemaphorePermit);
+pub struct AnswerRoom([OwnedSemaphorePermit; 2]);
 
 /// Memory for answers that are held whole.
 #[derive(Debug, Clone)]
@@ -64,18 +64,26 @@ impl Room {
         Self { units: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))) }
     }
 
-    /// Waits for room for so many bytes, until what comes back is dropped.
-    pub(super) async fn take(&self, bytes: u64) -> Option<AnswerRoom> {
+    async fn take(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
         let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
         // Never closed.
-        Arc::clone(&self.units).acquire_many_owned(units).await.ok().map(AnswerRoom)
+        Arc::clone(&self.units).acquire_many_owned(units).await.ok()
     }
 }
 
 impl AnswerRoom {
+    /// Waits for room for so many bytes in the owner's part, and then in that of all, until what comes back is dropped.
+    /// Who waits in the second has something of the first only, for which nobody waits that others need.
+    pub(super) async fn take([own, all]: [&Room; 2], bytes: u64) -> Option<Self> {
+        let own = own.take(bytes).await?;
+        Some(Self([own, all.take(bytes).await?]))
+    }
+
     /// Gives back what an answer of so many bytes has not filled.
     pub(super) fn keep(&mut self, bytes: usize) {
         let units = usize::try_from((bytes as u64).div_ceil(UNIT_BYTES)).unwrap_or(usize::MAX);
-        drop(self.0.split(self.0.num_permits().saturating_sub(units)));
+        for permit in &mut self.0 {
+            drop(permit.split(permit.num_permits().saturating_sub(units)));
+        }
     }
 }

@@ -135,7 +135,7 @@ impl Egress {
     }
 
     fn with(config: &config::Egress, filter: Arc<Filter>, connector: Connector) -> Self {
-        let owners = Owners::new(connector.connections());
+        let owners = Owners::new(connector.connections(), config.response_bytes);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
@@ -187,7 +187,7 @@ impl Egress {
         }
         let whole = Request { method, target, headers, body: Outgoing::Whole(Full::new(body)) };
         let (head, body) = self.exchange(whole, Times::until(deadline), allowance.owner(), None).await?.into_parts();
-        let (body, room) = self.collected(body).await?;
+        let (body, room) = self.collected(body, &allowance.owner()).await?;
         Ok(Response { status: head.status, headers: head.headers, body, room })
     }
 
@@ -283,10 +283,10 @@ impl Egress {
     }
 
     /// The body as one piece, and its part of the memory for answers; of one that came as one, nothing is copied.
-    async fn collected(&self, mut body: ResponseBody) -> Result<(Bytes, Option<AnswerRoom>), Error> {
+    async fn collected(&self, mut body: ResponseBody, owner: &Owner) -> Result<(Bytes, Option<AnswerRoom>), Error> {
         let mut first = Bytes::new();
         let mut all = BytesMut::new();
-        let mut room = self.room_for(&body, body.size_hint().lower()).await?;
+        let mut room = self.room_for(&body, body.size_hint().lower(), owner).await?;
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame?.into_data() else { continue };
             if first.is_empty() && all.is_empty() {
@@ -295,7 +295,7 @@ impl Egress {
             }
             if room.is_none() && (first.len() + all.len() + data.len()) as u64 > FREE_BYTES {
                 // All that may still come, so that it is waited for once.
-                room = self.room_for(&body, self.config.response_bytes).await?;
+                room = self.room_for(&body, self.config.response_bytes, owner).await?;
             }
             if all.is_empty() {
                 all.extend_from_slice(&std::mem::take(&mut first));
@@ -310,11 +310,13 @@ impl Egress {
     }
 
     /// Room for an answer of so many bytes, where they count; more than it may have are never waited for.
-    async fn room_for(&self, body: &ResponseBody, bytes: u64) -> Result<Option<AnswerRoom>, Error> {
+    async fn room_for(&self, body: &ResponseBody, bytes: u64, owner: &Owner) -> Result<Option<AnswerRoom>, Error> {
         if bytes <= FREE_BYTES || bytes > self.config.response_bytes {
             return Ok(None);
         }
-        timeout_at(body.deadline(), self.room.take(bytes)).await.map_err(|_| Error::TimedOut(Wait::Body))
+        timeout_at(body.deadline(), AnswerRoom::take([owner.answers(), &self.room], bytes))
+            .await
+            .map_err(|_| Error::TimedOut(Wait::Body))
     }
 }
 

@@ -4,6 +4,8 @@
 //! leaves. Invariants: a request is one request, whatever its headers hold; and the host that a server
 //! reads is the one that was checked.
 
+use std::borrow::Cow;
+
 use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::method::Method;
 
@@ -28,7 +30,7 @@ const AGENT: &str = concat!("sluice/", env!("CARGO_PKG_VERSION"));
 /// Headers of the connection and of the framing, RFC 9110, section 7.6.1. The client makes those it
 /// needs; from a step they could make two requests out of one. All `proxy-…` are among them.
 const OF_THE_CONNECTION: &[&str] =
-    &["connection", "expect", "http2-settings", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"];
+    &["connection", "expect", "http2-settings", "keep-alive", "proxy", "te", "trailer", "transfer-encoding", "upgrade"];
 
 /// Headers by which servers take another path than the request's: IIS, and frameworks that were made to run behind it.
 const REROUTING: &[&str] = &["x-original-url", "x-rewrite-url"];
@@ -145,8 +147,12 @@ pub fn overrides_method(headers: &HeaderMap) -> bool {
 }
 
 fn is_among(list: &[&str], name: &HeaderName) -> bool {
-    // CGI and its kind read both signs as one.
-    list.contains(&name.as_str().replace('_', "-").as_str())
+    list.contains(&&*as_cgi_reads_it(name.as_str()))
+}
+
+/// CGI and its kind read both signs as one.
+fn as_cgi_reads_it(name: &str) -> Cow<'_, str> {
+    if name.contains('_') { name.replace('_', "-").into() } else { name.into() }
 }
 
 /// What `content-length` says.
@@ -171,9 +177,13 @@ fn checked(place: usize, name: &str, value: &[u8]) -> Result<(HeaderName, Header
     Ok((name, value))
 }
 
-/// By its name in small letters.
+/// By its name in small letters. `Proxy` is none by any standard, but CGI makes a variable of it that libraries take
+/// their proxy from.
 fn is_of_the_connection(name: &str) -> bool {
-    OF_THE_CONNECTION.contains(&name) || name.starts_with("proxy-")
+    let spelled = as_cgi_reads_it(name);
+    // With the sign that the standard has, these two are checked against the request.
+    let is_misspelt = spelled != name && [HOST.as_str(), CONTENT_LENGTH.as_str()].contains(&&*spelled);
+    OF_THE_CONNECTION.contains(&&*spelled) || spelled.starts_with("proxy-") || is_misspelt
 }
 
 /// A host may be written with its scheme's own port, and in capitals.
@@ -255,7 +265,14 @@ mod tests {
         for name in ["Content-Length", "HOST", "host", "connection", "Transfer-Encoding", "proxy-authorization"] {
             assert!(!may_hold_secret(name), "{name}");
         }
-        for name in ["authorization", "X-Api-Key", "cookie", "content-type"] {
+        for name in ["content_length", "Transfer_Encoding", "proxy_authorization", "Proxy", "HOST", "http2_settings"] {
+            assert!(!may_hold_secret(name), "{name}");
+        }
+        for name in ["transfer_encoding", "proxy", "proxy_connection", "content_length"] {
+            let refused = Error::OfTheConnection(HeaderName::from_static(name));
+            assert_eq!(sent(&[(name, "1")]), Err(refused), "{name}");
+        }
+        for name in ["authorization", "X-Api-Key", "cookie", "content-type", "x_host"] {
             assert!(may_hold_secret(name), "{name}");
         }
     }

@@ -1,6 +1,6 @@
 //! What the exchanges of one owner may take of what all owners share.
 //!
-//! Owns each owner's part of the look-ups and the connections. Does not know what an owner is: who sends names it.
+//! Owns each owner's part of the look-ups, the connections, and the memory for answers. Does not know what an owner is: who sends names it.
 //! Invariant: whatever one owner's hosts and name servers do, it holds no more than its part, and what is looked up or
 //! connected to counts for whoever asked first.
 //!
@@ -12,11 +12,16 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
+use super::allowance::{ANSWERS_BYTES_MAX, Room};
+
 /// Of the look-ups at once: a quarter of all. A page in a browser has names of about as many hosts.
 pub(super) const LOOK_UPS_MAX: usize = super::resolver::LOOK_UPS_MAX / 4;
 
 /// The connections of one owner are all of them by this: an owner with many hosts leaves others theirs.
 const CONNECTIONS_DIVISOR: usize = 4;
+
+/// The memory for whole answers of one owner is all of it by this, or that of the largest answer.
+const ANSWERS_DIVISOR: u64 = 4;
 
 type Known = Arc<Mutex<HashMap<Box<str>, Weak<Owner>>>>;
 
@@ -25,6 +30,7 @@ type Known = Arc<Mutex<HashMap<Box<str>, Weak<Owner>>>>;
 pub(super) struct Owners {
     known: Known,
     connections: usize,
+    answers_bytes: u64,
 }
 
 /// One of them.
@@ -35,6 +41,7 @@ pub(super) struct Owner {
     look_ups: Semaphore,
     connections: Arc<Semaphore>,
     connections_max: usize,
+    answers: Room,
 }
 
 /// A connection's place among its owner's, until this is dropped.
@@ -60,9 +67,13 @@ pub(super) fn current() -> Option<Arc<Owner>> {
 }
 
 impl Owners {
-    /// Of so many connections to all hosts.
-    pub(super) fn new(connections: usize) -> Self {
-        Self { known: Known::default(), connections: (connections / CONNECTIONS_DIVISOR).max(1) }
+    /// Of so many connections to all hosts, and answers of so many bytes at most.
+    pub(super) fn new(connections: usize, answer_bytes_max: u64) -> Self {
+        Self {
+            known: Known::default(),
+            connections: (connections / CONNECTIONS_DIVISOR).max(1),
+            answers_bytes: answer_bytes_max.max(ANSWERS_BYTES_MAX / ANSWERS_DIVISOR),
+        }
     }
 
     pub(super) fn get(&self, name: &str) -> Arc<Owner> {
@@ -76,6 +87,7 @@ impl Owners {
             look_ups: Semaphore::new(LOOK_UPS_MAX),
             connections: Arc::new(Semaphore::new(self.connections)),
             connections_max: self.connections,
+            answers: Room::of(self.answers_bytes),
         });
         known.insert(name.into(), Arc::downgrade(&owner));
         owner
@@ -92,6 +104,11 @@ impl Owner {
     pub(super) async fn place(self: &Arc<Self>) -> Result<Place, AcquireError> {
         let permit = Arc::clone(&self.connections).acquire_owned().await?;
         Ok(Place { _permit: permit, _owner: Arc::clone(self) })
+    }
+
+    /// Its part of the memory for answers that are held whole.
+    pub(super) fn answers(&self) -> &Room {
+        &self.answers
     }
 
     /// Whether there is so much room that a connection may stay when nobody uses it.
@@ -114,11 +131,12 @@ impl Drop for Owner {
 mod tests {
     use futures_util::FutureExt as _;
 
+    use super::super::allowance::AnswerRoom;
     use super::*;
 
     #[tokio::test]
     async fn an_owner_has_its_part_and_is_forgotten_with_its_last_connection() {
-        let owners = Owners::new(8);
+        let owners = Owners::new(8, 1_000);
         let (one, other) = (owners.get("one"), owners.get("other"));
         let places = [one.place().await.unwrap(), owners.get("one").place().await.unwrap()];
         assert!(one.place().now_or_never().is_none());
@@ -133,8 +151,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_owner_has_its_part_of_the_memory_for_answers() {
+        let all = Room::of(ANSWERS_BYTES_MAX);
+        let owners = Owners::new(8, 1_000);
+        let (one, other) = (owners.get("one"), owners.get("other"));
+        let quarter = ANSWERS_BYTES_MAX / ANSWERS_DIVISOR;
+        let held = AnswerRoom::take([one.answers(), &all], quarter).await.unwrap();
+        assert!(AnswerRoom::take([one.answers(), &all], 1).now_or_never().is_none());
+        assert!(AnswerRoom::take([other.answers(), &all], quarter).now_or_never().flatten().is_some());
+        drop(held);
+        assert!(AnswerRoom::take([one.answers(), &all], 1).now_or_never().flatten().is_some());
+        // One that may be larger than a quarter fits once.
+        let large = Owners::new(8, ANSWERS_BYTES_MAX).get("one");
+        assert!(AnswerRoom::take([large.answers(), &all], ANSWERS_BYTES_MAX).now_or_never().flatten().is_some());
+    }
+
+    #[tokio::test]
     async fn work_is_known_by_its_owner_while_it_is_polled() {
-        let owner = Owners::new(8).get("one");
+        let owner = Owners::new(8, 1_000).get("one");
         let asked = asking(owner, async { current().map(|owner| owner.name.clone()) }).await;
         assert_eq!(asked.as_deref(), Some("one"));
         assert!(current().is_none());

@@ -28,7 +28,8 @@ struct Asker {
     metrics: ModuleMetrics,
     execution_id: ExecutionId,
     clock: Clock,
-    known: Mutex<Vec<(Timestamp, Denial)>>,
+    /// `None` once they were recorded: what is denied to a request that outlives its execution is only counted.
+    known: Mutex<Option<Vec<(Timestamp, Denial)>>>,
 }
 
 impl Denials {
@@ -39,7 +40,7 @@ impl Denials {
             metrics: call.metrics.clone(),
             execution_id: call.execution_id,
             clock: clock.clone(),
-            known: Mutex::default(),
+            known: Mutex::new(Some(Vec::new())),
         }))
     }
 
@@ -75,6 +76,7 @@ impl Denials {
     /// Keeps it where it is.
     fn is_new(&self, denial: &Denial) -> bool {
         let mut known = self.known();
+        let Some(known) = &mut *known else { return false };
         let is_new = known.len() < DENIALS_MAX && known.iter().all(|(_, known)| known != denial);
         if is_new {
             known.push((self.0.clock.now(), denial.clone()));
@@ -84,10 +86,10 @@ impl Denials {
 
     /// All of them, with their times.
     pub(super) fn finish(&self) -> Vec<(Timestamp, Denial)> {
-        std::mem::take(&mut self.known())
+        self.known().take().unwrap_or_default()
     }
 
-    fn known(&self) -> MutexGuard<'_, Vec<(Timestamp, Denial)>> {
+    fn known(&self) -> MutexGuard<'_, Option<Vec<(Timestamp, Denial)>>> {
         self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

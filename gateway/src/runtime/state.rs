@@ -44,8 +44,6 @@ pub(super) struct State {
     pub(super) has_told_of_databases: bool,
     pub(super) denials: Denials,
     pub(super) host_calls: HostCalls,
-    /// Of the answer that the step got last, until it is surely in the step's memory: which its next call tells.
-    pub(super) answer_room: Option<egress::AnswerRoom>,
     /// Made when it is first asked for.
     allowance: Option<egress::Allowance>,
     /// Made when it is first asked for: most steps import WASI and never call it.
@@ -73,7 +71,6 @@ impl State {
             has_told_of_databases: false,
             denials: Denials::of(&call, &bounds.clock),
             host_calls: HostCalls::new(bounds.host_calls),
-            answer_room: None,
             allowance: None,
             wasi: None,
             table,

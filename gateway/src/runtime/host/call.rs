@@ -61,8 +61,6 @@ impl HostCall {
     /// # Errors
     /// What a guest is told that has made all its calls.
     pub(super) fn begin(state: &mut State, name: &'static str) -> Result<Self, HostError> {
-        // Who asks again has what it asked for before.
-        state.answer_room = None;
         let span = state.host_calls.begin(state.call.trace.as_ref(), name);
         Ok(Self(span.map_err(|too_many| HostError::LimitExceeded(too_many.to_string()))?))
     }

@@ -36,11 +36,12 @@ impl State {
         let allowance = self.allowance();
         match self.outside.egress.send(request, deadline, &allowance).await {
             Ok(response) => {
-                self.answer_room = response.room;
+                // Its room is given back with it: what is returned is copied into the step's memory at once.
+                let egress::Response { status, headers, body, room: _room } = response;
                 Ok(Response {
-                    status: response.status.as_u16(),
-                    headers: response.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
-                    body: response.body.into(),
+                    status: status.as_u16(),
+                    headers: headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+                    body: body.into(),
                 })
             }
             Err(error) => Err(self.told(&error, denial)),

@@ -73,7 +73,10 @@ impl Outgoing {
     fn begin(&self, request: Request<WasiBody>) -> Result<Begun, Error> {
         let span = self.calls.begin(self.trace.as_ref(), "outgoing-handler.handle");
         let span = span.map_err(|_| Error::ConnectionLimitReached)?;
-        let (request, denial) = self.prepare(request, span.as_ref()).map_err(refusal)?;
+        let (request, denial) = self.prepare(request, span.as_ref()).map_err(|refused| {
+            record_error(span.as_ref(), refused.kind());
+            refusal(refused)
+        })?;
         Ok(Begun { request, denial, span })
     }
 }
@@ -95,6 +98,9 @@ impl WasiHttpHooks for Outgoing {
         let times = times(options.unwrap_or_default(), self.deadline);
         Box::new(async move {
             let answer = outside.egress.stream(request, times, &allowance).await;
+            if let Err(error) = &answer {
+                record_error(span.as_ref(), kind(error));
+            }
             drop(span);
             let response = answer.map_err(|error| {
                 if matches!(error, egress::Error::Closed) {
@@ -114,6 +120,23 @@ impl WasiHttpHooks for Outgoing {
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
         BODY_CHUNK_BYTES
+    }
+}
+
+fn record_error(span: Option<&Sampled>, kind: &'static str) {
+    if let Some(span) = span {
+        span.record_error(kind);
+    }
+}
+
+/// As a span has it: the name of the error in `sluice:step`.
+const fn kind(error: &egress::Error) -> &'static str {
+    match error {
+        egress::Error::Closed => "permission-denied",
+        egress::Error::TimedOut(_) => "timed-out",
+        egress::Error::TooLarge(_) | egress::Error::RequestTooLarge(_) => "limit-exceeded",
+        egress::Error::Length => "invalid-argument",
+        egress::Error::Failed { .. } => "failed",
     }
 }
 

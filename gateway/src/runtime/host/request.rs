@@ -56,6 +56,18 @@ pub(super) enum Refused {
     TooLarge(#[from] secrets::TooLarge),
 }
 
+impl Refused {
+    /// As a span has it: the name of the error in `sluice:step`.
+    pub(super) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Denied(_) => "permission-denied",
+            Self::NoSecret(_) => "not-found",
+            Self::TooLarge(_) | Self::Headers(headers::Error::TooMany | headers::Error::TooLarge) => "limit-exceeded",
+            Self::Method(_) | Self::Target(_) | Self::SecretInHeader(_) | Self::Headers(_) => "invalid-argument",
+        }
+    }
+}
+
 impl From<Denial> for Refused {
     fn from(denial: Denial) -> Self {
         Self::Denied(denial)
