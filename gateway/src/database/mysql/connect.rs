@@ -52,12 +52,24 @@ pub(super) struct Link {
     is_mariadb: bool,
     /// Where its server is: a name may lead to several.
     address: IpAddr,
-    /// Our address and port as its server sees them, which no other connection of that server has.
-    seen_as: Option<String>,
+    /// Unless its number is none of its server's, as behind a proxy that speaks the protocol itself.
+    identity: Option<Identity>,
+}
+
+/// What tells a session from all that have had its number, and its server from others.
+#[derive(Debug)]
+struct Identity {
+    /// Behind one address there may be several.
+    server: String,
+    /// Our address and port as the server sees them, which no other connection of that server has.
+    client: String,
 }
 
 /// What a connection tells of itself. Everyone may see one's own processes.
-const IDENTITY: &str = "SELECT VERSION(), (SELECT host FROM information_schema.processlist WHERE id = CONNECTION_ID())";
+const IDENTITY: &str = "SELECT VERSION(), CONNECTION_ID(), CONCAT(@@hostname, ':', @@port), \
+                        (SELECT host FROM information_schema.processlist WHERE id = CONNECTION_ID())";
+
+type Told = (String, u64, Option<String>, Option<String>);
 
 impl Server {
     pub(super) fn new(mysql: &config::MySql, database: &config::Database) -> Result<Self, AnyError> {
@@ -113,27 +125,36 @@ impl Server {
             },
         };
         let mut connection = connected?;
-        let told: Option<(String, Option<String>)> = connection.query_first(IDENTITY).await?;
-        let (version, seen_as) = told.unwrap_or_default();
-        Ok(Link { connection, is_mariadb: version.contains("MariaDB"), address, seen_as })
+        let told: Option<Told> = connection.query_first(IDENTITY).await?;
+        let (version, id, server, client) = told.unwrap_or_default();
+        let is_its_own = id == u64::from(connection.id());
+        let identity = server.zip(client).filter(|_| is_its_own).map(|(server, client)| Identity { server, client });
+        Ok(Link { connection, is_mariadb: version.contains("MariaDB"), address, identity })
     }
 
     /// Ends a session, with what runs on it, from another one. One that is not there any more has ended.
     ///
     /// # Errors
     /// It may go on.
-    pub(super) async fn kill(&self, link: &Link) -> mysql_async::Result<()> {
-        let mut other = self.connect_to(link.address).await?.connection;
+    pub(super) async fn kill(&self, link: &Link) -> Result<(), AnyError> {
+        let mut other = self.connect_to(link.address).await?;
+        // Else that nobody has the number would say nothing of the session.
+        let (Some(wanted), Some(reached)) = (&link.identity, &other.identity) else {
+            return Err("between here and the server is a proxy that has its own numbers of connections".into());
+        };
+        if wanted.server != reached.server {
+            return Err("another server answers at the address".into());
+        }
         let id = link.connection.id();
         let find = format!("SELECT host FROM information_schema.processlist WHERE id = {id}");
-        let found: Option<String> = other.query_first(find).await?;
-        if found.is_some() && found == link.seen_as {
-            match other.query_drop(format!("KILL {id}")).await {
+        let found: Option<String> = other.connection.query_first(find).await?;
+        if found.as_ref() == Some(&wanted.client) {
+            match other.connection.query_drop(format!("KILL {id}")).await {
                 Err(mysql_async::Error::Server(answer)) if answer.code == NO_SUCH_THREAD => {}
                 killed => killed?,
             }
         }
-        other.disconnect().await
+        Ok(other.connection.disconnect().await?)
     }
 
     /// What is said before each statement, in one message.
@@ -200,3 +221,6 @@ fn system() -> Vec<CertificateDer<'static>> {
 fn is_root(certificate: &CertificateDer<'static>) -> bool {
     RootCertStore::empty().add(certificate.clone()).is_ok()
 }
+
+#[cfg(test)]
+mod tests;
