@@ -4,6 +4,7 @@
 //! text), in UTF-8 and UTC; no file of this machine is ever sent; what is killed is this very session, never what has
 //! its number on another server, or after a restart.
 
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -27,6 +28,9 @@ const ROW_HEAD_BYTES: u64 = 1024 * 1024;
 const KEEPALIVE: Duration = Duration::from_mins(1);
 /// What MySQL has by default, without asking for it at each connection.
 const IDLE_S: usize = 28_800;
+
+/// For each address, as with PostgreSQL: one that is silent leaves time for those behind it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// It ended meanwhile.
 const NO_SUCH_THREAD: u16 = 1094;
@@ -100,9 +104,13 @@ impl Server {
     /// A session on the first of the server's addresses that answers.
     pub(super) async fn connect(&self) -> mysql_async::Result<Link> {
         let name = (self.plain.ip_or_hostname(), self.plain.tcp_port());
-        let mut failed = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address").into();
-        for address in tokio::net::lookup_host(name).await? {
-            match self.connect_to(address.ip()).await {
+        self.connect_to_any(tokio::net::lookup_host(name).await?.map(|address| address.ip())).await
+    }
+
+    async fn connect_to_any(&self, addresses: impl Iterator<Item = IpAddr>) -> mysql_async::Result<Link> {
+        let mut failed = std::io::Error::new(ErrorKind::NotFound, "the name has no address").into();
+        for address in addresses {
+            match self.connect_to(address).await {
                 Ok(link) => return Ok(link),
                 // Nobody is there; one who is there and refuses, or can't prove who it is, has the last word.
                 Err(error @ mysql_async::Error::Io(IoError::Io(_))) if failure::is_transient(&error) => failed = error,
@@ -113,6 +121,11 @@ impl Server {
     }
 
     async fn connect_to(&self, address: IpAddr) -> mysql_async::Result<Link> {
+        let silent = |_| Err(std::io::Error::new(ErrorKind::TimedOut, "the address is silent").into());
+        tokio::time::timeout(CONNECT_TIMEOUT, self.open(address)).await.unwrap_or_else(silent)
+    }
+
+    async fn open(&self, address: IpAddr) -> mysql_async::Result<Link> {
         // The name is still the one that TLS looks for.
         let at = |opts: &Opts| Conn::new(OptsBuilder::from_opts(opts.clone()).resolved_ips(Some([address])));
         let connected = match &self.encrypted {

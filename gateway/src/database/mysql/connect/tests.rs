@@ -94,3 +94,17 @@ async fn a_session_that_another_server_does_not_know_is_not_told_as_ended() {
     assert!(error.contains("another server"), "{error}");
     assert!(is_alive(&mut link).await);
 }
+
+#[tokio::test]
+async fn an_address_that_takes_a_connection_and_is_silent_leaves_time_for_the_next() {
+    let at = mariadb::database();
+    let (server, port) = server(&at.url());
+    // Nobody accepts: the kernel takes the connection, and then nothing comes.
+    let silent = TcpListener::bind(("127.0.0.2", port)).await.unwrap();
+    let addresses = [silent.local_addr().unwrap().ip(), Ipv4Addr::LOCALHOST.into()];
+    let connected = tokio::time::timeout(Duration::from_mins(1), server.connect_to_any(addresses.into_iter()));
+    assert_eq!(connected.await.unwrap().unwrap().address, addresses[1]);
+    let alone = server.connect_to_any(addresses.into_iter().take(1));
+    let error = tokio::time::timeout(Duration::from_mins(1), alone).await.unwrap().unwrap_err();
+    assert!(failure::is_transient(&error), "{error:?}");
+}
