@@ -137,7 +137,7 @@ const BEGINNINGS: [&str; 14] = ["--", "-", "#", "/*", "/", "1", "1.5e", "1.5e-",
 /// two dashes and a character that the server takes for a space.
 const WRITE_MIN: usize = 800;
 /// How many the guard lets through, since it sees a text in them. They tell that the server is asked at all.
-const SENT_MIN: usize = 1_000;
+const SENT_MIN: usize = 5_000;
 
 #[tokio::test]
 async fn no_character_has_the_guard_take_for_a_text_what_the_server_takes_for_a_statement() {
