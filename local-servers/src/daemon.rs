@@ -1,7 +1,8 @@
 //! A server's process and its folder.
 //!
 //! Does not know what the server is. Invariants: a server ends with the process that started it: a shell waits
-//! for the end of a pipe that the process holds, and then ends the server by its id; its folder goes with it.
+//! for the end of a pipe that the process holds, and then ends the server by its id; its folder goes with it. What
+//! answers counts as started only where it has this folder: a free port may be another's by the time it is taken.
 
 use std::fs::{self, Permissions};
 use std::io::{Error, Result};
@@ -18,14 +19,19 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Starts the server, waits until nobody holds the pipe any more, ends the server at once, and removes
-/// its folder. `$1` is the folder, `$2` the signal; the rest starts the server.
+/// its folder. `$1` is the folder, `$2` the signal; the rest starts the server. One that ends by itself is told, and
+/// not killed later: its id may be another's by then.
 const GUARD: &str = r#"
 folder="$1"; signal="$2"; shift 2
-"$@" </dev/null >>"$folder/log" 2>&1 &
+exec 3<&0
+"$@" </dev/null >>"$folder/log" 2>&1 3<&- &
 server=$!
-read -r _
-kill -"$signal" "$server" 2>/dev/null
+(read -r _ <&3; kill -"$signal" "$server" 2>/dev/null) &
+killer=$!
 wait "$server"
+kill "$killer" 2>/dev/null
+: >"$folder/ended"
+read -r _ <&3
 [ -e "$folder/keep" ] || rm -rf "$folder"
 "#;
 
@@ -86,8 +92,18 @@ impl Daemon {
         Ok(command)
     }
 
-    /// Starts the server, where it was stopped if it has run before.
-    pub fn start(&mut self, server: &Command, is_ready: impl Fn() -> Result<()>) -> Result<()> {
+    /// Where the server has its data.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Starts the server, where it was stopped if it has run before. `answered` asks what listens where the server is
+    /// to for its folder of data.
+    pub fn start(&mut self, server: &Command, answered: impl Fn() -> Result<PathBuf>) -> Result<()> {
+        let ended = self.folder.join("ended");
+        if ended.exists() {
+            fs::remove_file(&ended)?;
+        }
         let mut guard = Command::new("sh");
         guard.args(["-c", GUARD, "guard"]).arg(&self.folder).arg(self.kind.signal);
         guard.arg(server.get_program()).args(server.get_args());
@@ -95,14 +111,23 @@ impl Daemon {
         guard.process_group(0).current_dir("/");
         self.guard = Some(guard.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
         let started = Instant::now();
-        while let Err(error) = is_ready() {
-            if started.elapsed() > PATIENCE {
+        while let Err(error) = answered().and_then(|data| self.recognise(&data)) {
+            let has_ended = ended.exists();
+            if has_ended || started.elapsed() > PATIENCE {
+                let what = if has_ended { "has ended" } else { "does not answer" };
                 let said = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
-                return Err(Error::other(format!("{} does not answer: {error}; it said {said}", self.kind.name)));
+                return Err(Error::other(format!("{} {what}: {error}; it said {said}", self.kind.name)));
             }
             thread::sleep(POLL_INTERVAL);
         }
         Ok(())
+    }
+
+    fn recognise(&self, data: &Path) -> Result<()> {
+        if fs::canonicalize(data)? == fs::canonicalize(self.data())? {
+            return Ok(());
+        }
+        Err(Error::other(format!("another server answers, with its data in {}", data.display())))
     }
 
     /// Ends the server and keeps its folder.

@@ -61,9 +61,13 @@ impl Server {
 
     /// One with these arguments more.
     pub fn start_with(settings: Vec<String>) -> Result<Self> {
+        Self::start_at(free_port()?, settings)
+    }
+
+    fn start_at(port: u16, settings: Vec<String>) -> Result<Self> {
         let daemon = Daemon::prepare(&KIND)?;
-        let mut server = Self { daemon, port: free_port()?, settings };
-        for folder in [server.data(), server.temporary()] {
+        let mut server = Self { daemon, port, settings };
+        for folder in [server.daemon.data(), server.temporary()] {
             fs::create_dir(&folder)?;
             server.daemon.give(&folder)?;
         }
@@ -93,7 +97,7 @@ impl Server {
 
     fn command(&self) -> Result<Command> {
         let mut command = self.daemon.command("mariadbd")?;
-        command.arg("--no-defaults").arg(format!("--datadir={}", self.data().display()));
+        command.arg("--no-defaults").arg(format!("--datadir={}", self.daemon.data().display()));
         // A server that starts removes the temporary tables of others.
         command.arg(format!("--tmpdir={}", self.temporary().display()));
         // Nobody needs these data after a loss of power.
@@ -105,12 +109,12 @@ impl Server {
     /// Starts it where it was stopped.
     pub fn start_again(&mut self) -> Result<()> {
         let mut server = self.command()?;
-        server.arg(format!("--socket={}", self.data().join("socket").display()));
+        server.arg(format!("--socket={}", self.daemon.data().join("socket").display()));
         server.arg(format!("--init-file={}", self.daemon.folder().join("init.sql").display()));
         server.args(["--bind-address=127.0.0.1", "--max-connections=300", &format!("--port={}", self.port)]);
         server.args(&self.settings);
         let port = self.port;
-        self.daemon.start(&server, || run(port, "SELECT 1"))
+        self.daemon.start(&server, || data_of(port))
     }
 
     /// Stops it, at once and without a word to its clients, as a crash would.
@@ -124,10 +128,6 @@ impl Server {
         let name = format!("test_{}_{number}", std::process::id());
         run(self.port, &format!("CREATE DATABASE {name} CHARACTER SET utf8mb4"))?;
         Ok(Database { name, port: self.port })
-    }
-
-    fn data(&self) -> PathBuf {
-        self.daemon.folder().join("data")
     }
 
     fn temporary(&self) -> PathBuf {
@@ -168,7 +168,38 @@ fn run(port: u16, sql: &str) -> Result<()> {
     })
 }
 
+/// Where what listens at the port has its data.
+fn data_of(port: u16) -> Result<PathBuf> {
+    blocking(async {
+        let work = async {
+            let mut connection = connect(port, None).await?;
+            let data: Option<String> = connection.query_first("SELECT @@datadir").await?;
+            connection.disconnect().await?;
+            Ok::<_, mysql_async::Error>(data)
+        };
+        work.await.map_err(Error::other)?.map(PathBuf::from).ok_or_else(|| Error::other("it tells no folder"))
+    })
+}
+
 async fn connect(port: u16, database: Option<String>) -> mysql_async::Result<Conn> {
     let opts = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(port).user(Some(USER));
     Conn::new(opts.pass(Some(PASSWORD)).db_name(database).prefer_socket(false)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::daemon::PATIENCE;
+
+    #[test]
+    fn a_server_whose_port_another_has_taken_fails_at_once_and_is_not_confused_with_it() {
+        let first = Server::start().unwrap();
+        let started = Instant::now();
+        let error = Server::start_at(first.port, Vec::new()).err().unwrap().to_string();
+        assert!(error.contains("has ended: another server answers"), "{error}");
+        assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
+        run(first.port, "SELECT 1").unwrap();
+    }
 }

@@ -56,10 +56,14 @@ impl Server {
 
     /// One with these settings.
     pub fn start_with(settings: &[&str]) -> Result<Self> {
+        Self::start_at(free_port()?, settings)
+    }
+
+    fn start_at(port: u16, settings: &[&str]) -> Result<Self> {
         let daemon = Daemon::prepare(&KIND)?;
         let password = daemon.folder().join("password");
         fs::write(&password, PASSWORD)?;
-        let data = daemon.folder().join("data");
+        let data = daemon.data();
         let made = daemon
             .command("initdb")?
             .args(["--username", USER, "--auth", "scram-sha-256", "--encoding", "UTF8", "--no-sync"])
@@ -68,7 +72,7 @@ impl Server {
             .args([&password, &data])
             .output()?;
         succeeded(made, "initdb")?;
-        let client = Client { psql: daemon.program("psql")?, port: free_port()? };
+        let client = Client { psql: daemon.program("psql")?, port };
         let settings = settings.iter().map(ToString::to_string).collect();
         let mut server = Self { daemon, client, settings };
         server.start_again()?;
@@ -78,7 +82,7 @@ impl Server {
     /// Has it prove who it is, with a certificate and its key in PEM, from the next start on.
     pub fn encrypt_with(&mut self, certificate: &str, key: &str) -> Result<()> {
         for (name, text) in [("server.crt", certificate), ("server.key", key)] {
-            let file = self.data().join(name);
+            let file = self.daemon.data().join(name);
             fs::write(&file, text)?;
             fs::set_permissions(&file, Permissions::from_mode(0o600))?;
             self.daemon.give(&file)?;
@@ -90,19 +94,24 @@ impl Server {
     /// Starts it where it was stopped.
     pub fn start_again(&mut self) -> Result<()> {
         let mut server = self.daemon.command("postgres")?;
-        server.arg("-D").arg(self.data()).args(["-p", &self.client.port.to_string()]).arg("-k").arg(self.data());
+        server
+            .arg("-D")
+            .arg(self.daemon.data())
+            .args(["-p", &self.client.port.to_string()])
+            .arg("-k")
+            .arg(self.daemon.data());
         let own = ["listen_addresses=127.0.0.1", "max_connections=500", "log_min_messages=warning"];
         for setting in own.into_iter().chain(self.settings.iter().map(String::as_str)) {
             server.args(["-c", setting]);
         }
         let client = self.client.clone();
-        self.daemon.start(&server, || client.run("postgres", "SELECT 1"))
+        self.daemon.start(&server, || client.ask("postgres", "SHOW data_directory").map(PathBuf::from))
     }
 
     /// Stops it, at once and without a word to its clients, as a crash would.
     pub fn stop(&mut self) -> Result<()> {
         self.daemon.stop()?;
-        let _ = fs::remove_file(self.data().join("postmaster.pid"));
+        let _ = fs::remove_file(self.daemon.data().join("postmaster.pid"));
         Ok(())
     }
 
@@ -112,10 +121,6 @@ impl Server {
         let name = format!("test_{}_{number}", std::process::id());
         self.client.run("postgres", &format!("CREATE DATABASE {name} TEMPLATE template0"))?;
         Ok(Database { name, client: self.client.clone() })
-    }
-
-    fn data(&self) -> PathBuf {
-        self.daemon.folder().join("data")
     }
 }
 
@@ -167,12 +172,36 @@ struct Client {
 
 impl Client {
     fn run(&self, database: &str, sql: &str) -> Result<()> {
+        self.ask(database, sql).map(drop)
+    }
+
+    /// Gives the answer as it is, without headings.
+    fn ask(&self, database: &str, sql: &str) -> Result<String> {
         let output = Command::new(&self.psql)
             .env("PGPASSWORD", PASSWORD)
-            .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", &self.port.to_string()])
+            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", &self.port.to_string()])
             .args(["-U", USER, "-d", database, "-c", sql])
             .current_dir("/")
             .output()?;
-        succeeded(output, sql).map(drop)
+        let said = succeeded(output, sql)?.stdout;
+        Ok(String::from_utf8_lossy(&said).trim_end_matches('\n').to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::daemon::PATIENCE;
+
+    #[test]
+    fn a_server_whose_port_another_has_taken_fails_at_once_and_is_not_confused_with_it() {
+        let first = Server::start().unwrap();
+        let started = Instant::now();
+        let error = Server::start_at(first.client.port, &FAST).err().unwrap().to_string();
+        assert!(error.contains("has ended: another server answers"), "{error}");
+        assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
+        first.client.run("postgres", "SELECT 1").unwrap();
     }
 }

@@ -4,6 +4,7 @@
 //! text), in UTF-8 and UTC; no file of this machine is ever sent; what is killed is this very session, never what has
 //! its number on another server, or after a restart.
 
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -27,6 +28,9 @@ const ROW_HEAD_BYTES: u64 = 1024 * 1024;
 const KEEPALIVE: Duration = Duration::from_mins(1);
 /// What MySQL has by default, without asking for it at each connection.
 const IDLE_S: usize = 28_800;
+
+/// For each address, as with PostgreSQL: one that is silent leaves time for those behind it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// It ended meanwhile.
 const NO_SUCH_THREAD: u16 = 1094;
@@ -52,12 +56,24 @@ pub(super) struct Link {
     is_mariadb: bool,
     /// Where its server is: a name may lead to several.
     address: IpAddr,
-    /// Our address and port as its server sees them, which no other connection of that server has.
-    seen_as: Option<String>,
+    /// Unless its number is none of its server's, as behind a proxy that speaks the protocol itself.
+    identity: Option<Identity>,
+}
+
+/// What tells a session from all that have had its number, and its server from others.
+#[derive(Debug)]
+struct Identity {
+    /// Behind one address there may be several.
+    server: String,
+    /// Our address and port as the server sees them, which no other connection of that server has.
+    client: String,
 }
 
 /// What a connection tells of itself. Everyone may see one's own processes.
-const IDENTITY: &str = "SELECT VERSION(), (SELECT host FROM information_schema.processlist WHERE id = CONNECTION_ID())";
+const IDENTITY: &str = "SELECT VERSION(), CONNECTION_ID(), CONCAT(@@hostname, ':', @@port), \
+                        (SELECT host FROM information_schema.processlist WHERE id = CONNECTION_ID())";
+
+type Told = (String, u64, Option<String>, Option<String>);
 
 impl Server {
     pub(super) fn new(mysql: &config::MySql, database: &config::Database) -> Result<Self, AnyError> {
@@ -88,9 +104,13 @@ impl Server {
     /// A session on the first of the server's addresses that answers.
     pub(super) async fn connect(&self) -> mysql_async::Result<Link> {
         let name = (self.plain.ip_or_hostname(), self.plain.tcp_port());
-        let mut failed = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address").into();
-        for address in tokio::net::lookup_host(name).await? {
-            match self.connect_to(address.ip()).await {
+        self.connect_to_any(tokio::net::lookup_host(name).await?.map(|address| address.ip())).await
+    }
+
+    async fn connect_to_any(&self, addresses: impl Iterator<Item = IpAddr>) -> mysql_async::Result<Link> {
+        let mut failed = std::io::Error::new(ErrorKind::NotFound, "the name has no address").into();
+        for address in addresses {
+            match self.connect_to(address).await {
                 Ok(link) => return Ok(link),
                 // Nobody is there; one who is there and refuses, or can't prove who it is, has the last word.
                 Err(error @ mysql_async::Error::Io(IoError::Io(_))) if failure::is_transient(&error) => failed = error,
@@ -101,6 +121,11 @@ impl Server {
     }
 
     async fn connect_to(&self, address: IpAddr) -> mysql_async::Result<Link> {
+        let silent = |_| Err(std::io::Error::new(ErrorKind::TimedOut, "the address is silent").into());
+        tokio::time::timeout(CONNECT_TIMEOUT, self.open(address)).await.unwrap_or_else(silent)
+    }
+
+    async fn open(&self, address: IpAddr) -> mysql_async::Result<Link> {
         // The name is still the one that TLS looks for.
         let at = |opts: &Opts| Conn::new(OptsBuilder::from_opts(opts.clone()).resolved_ips(Some([address])));
         let connected = match &self.encrypted {
@@ -113,27 +138,36 @@ impl Server {
             },
         };
         let mut connection = connected?;
-        let told: Option<(String, Option<String>)> = connection.query_first(IDENTITY).await?;
-        let (version, seen_as) = told.unwrap_or_default();
-        Ok(Link { connection, is_mariadb: version.contains("MariaDB"), address, seen_as })
+        let told: Option<Told> = connection.query_first(IDENTITY).await?;
+        let (version, id, server, client) = told.unwrap_or_default();
+        let is_its_own = id == u64::from(connection.id());
+        let identity = server.zip(client).filter(|_| is_its_own).map(|(server, client)| Identity { server, client });
+        Ok(Link { connection, is_mariadb: version.contains("MariaDB"), address, identity })
     }
 
     /// Ends a session, with what runs on it, from another one. One that is not there any more has ended.
     ///
     /// # Errors
     /// It may go on.
-    pub(super) async fn kill(&self, link: &Link) -> mysql_async::Result<()> {
-        let mut other = self.connect_to(link.address).await?.connection;
+    pub(super) async fn kill(&self, link: &Link) -> Result<(), AnyError> {
+        let mut other = self.connect_to(link.address).await?;
+        // Else that nobody has the number would say nothing of the session.
+        let (Some(wanted), Some(reached)) = (&link.identity, &other.identity) else {
+            return Err("between here and the server is a proxy that has its own numbers of connections".into());
+        };
+        if wanted.server != reached.server {
+            return Err("another server answers at the address".into());
+        }
         let id = link.connection.id();
         let find = format!("SELECT host FROM information_schema.processlist WHERE id = {id}");
-        let found: Option<String> = other.query_first(find).await?;
-        if found.is_some() && found == link.seen_as {
-            match other.query_drop(format!("KILL {id}")).await {
+        let found: Option<String> = other.connection.query_first(find).await?;
+        if found.as_ref() == Some(&wanted.client) {
+            match other.connection.query_drop(format!("KILL {id}")).await {
                 Err(mysql_async::Error::Server(answer)) if answer.code == NO_SUCH_THREAD => {}
                 killed => killed?,
             }
         }
-        other.disconnect().await
+        Ok(other.connection.disconnect().await?)
     }
 
     /// What is said before each statement, in one message.
@@ -200,3 +234,6 @@ fn system() -> Vec<CertificateDer<'static>> {
 fn is_root(certificate: &CertificateDer<'static>) -> bool {
     RootCertStore::empty().add(certificate.clone()).is_ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use mysql_async::prelude::Queryable as _;
 use serde_json::json;
+use sluice::database::Error;
 
 use super::{Shop, invalid};
 
@@ -132,16 +133,36 @@ async fn tables_of_the_servers_own_engines_are_made_and_columns_have_any_name_in
 /// What may begin a comment, or end a number or a name, with one character more.
 const BEGINNINGS: [&str; 14] = ["--", "-", "#", "/*", "/", "1", "1.5e", "1.5e-", "0x", "N", "_gbk", "@", "$", "\\"];
 
+/// Of the statements below, how many write the file where nobody looks at them: those that begin with `#`, and those with
+/// two dashes and a character that the server takes for a space.
+const WRITE_MIN: usize = 800;
+/// How many the guard lets through, since it sees a text in them. They tell that the server is asked at all.
+const SENT_MIN: usize = 5_000;
+
 #[tokio::test]
 async fn no_character_has_the_guard_take_for_a_text_what_the_server_takes_for_a_statement() {
     let machine = Machine::new();
+    let mut beside = machine.shop.at.connect().await.unwrap();
+    let (mut write, mut sent) = (0, 0);
     for beginning in BEGINNINGS {
         for character in '\u{1}'..='\u{ff}' {
             for quote in ["'", "\"", "`"] {
                 let sql = format!("select 1 {beginning}{character}{quote}\n into outfile OUT -- {quote}");
-                let told = machine.shop.query(&machine.said(&sql), json!([])).await;
+                let sql = machine.said(&sql);
+                let told = machine.shop.query(&sql, json!([])).await;
                 assert!(!machine.written().exists(), "{sql:?}: {told:?}");
+                match told {
+                    Err(Error::Invalid(_)) => {}
+                    Ok(_) => sent += 1,
+                    // With its code at the end it is the server's.
+                    Err(Error::Failed { ref what, .. }) if what.ends_with(')') => sent += 1,
+                    other => panic!("{sql:?}: {other:?}"),
+                }
+                // As it is without the guard, which most are no statements without.
+                let _ = beside.query_drop(&sql).await;
+                write += usize::from(fs::remove_file(machine.written()).is_ok());
             }
         }
     }
+    assert!(write >= WRITE_MIN && sent >= SENT_MIN, "{write} write a file unguarded, and {sent} were sent");
 }
