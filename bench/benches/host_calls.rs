@@ -45,23 +45,23 @@ const AT_ONCE: usize = 64;
 const REQUESTS: usize = 20_000;
 
 fn main() -> Result<()> {
-    // One thread, as an execution and the connections that it uses mostly share one in the gateway.
-    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // As the gateway has it: calls and connections are tasks, on as many threads as there are cores.
+    let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut criterion = Criterion::default().configure_from_args();
     let server = Server::start_with(&[])?;
     let database = server.database()?;
     tokio.block_on(fill(&database))?;
     let (address, connections) = upstream()?;
-    let runtime = tokio.block_on(InProcess::open(|config| {
+    let runtime = Box::new(tokio.block_on(InProcess::open(|config| {
         config.egress.allow_private = vec![address.ip().into()];
         // The password in it is the test server's; a mistake would be the bench's.
         if let Ok(url) = DatabaseUrl::parse(&database.url(), &config.data_dir) {
             config.databases.insert("bench".to_owned(), config::Database::new(url));
         }
-    }))?;
+    }))?);
     let all = |permission| Permission { permission, resource: "**".to_owned() };
     let permissions = [PermissionKind::HttpRead, PermissionKind::DatabaseRead].map(all);
-    let guest = tokio.block_on(runtime.load_with("calls", &permissions))?;
+    let guest = Box::new(tokio.block_on(runtime.load_with("calls", &permissions))?);
     let mut group = criterion.benchmark_group("host call");
     for call in ["log.write", "context.get", "context.set", "context.current"] {
         from_guest(&mut group, &tokio, &runtime, &guest, Called { call, url: "", many: MANY })?;
@@ -71,17 +71,15 @@ fn main() -> Result<()> {
     // Neither `cargo test` nor who asks for one figure waits for the others.
     if std::env::args().skip(1).eq(["--bench".to_owned()]) {
         let url = format!("http://{address}/price");
-        tokio.block_on(async {
-            let (pool, client) = (pool(&database)?, client());
-            let guest = (&runtime, &guest);
-            in_turns(guest, Called { call: "db.query", url: &url, many: MANY_OUTSIDE }, async || query(&pool).await)
-                .await?;
-            in_turns(guest, Called { call: "http.send", url: &url, many: MANY_OUTSIDE }, async || {
-                ask(&client, &url).await
-            })
-            .await?;
-            at_once(&runtime, guest.1, &url).await
+        let (runtime, guest): (&'static InProcess, &'static Guest) = (Box::leak(runtime), Box::leak(guest));
+        let natives = tokio.block_on(async {
+            anyhow::Ok([Native::Query(pool(&database)?), Native::Ask(Box::new(client()), url.parse()?)])
         })?;
+        let url: &'static str = url.leak();
+        for native in natives {
+            tokio.block_on(tokio.spawn(in_turns(runtime, guest, url, native)))??;
+        }
+        tokio.block_on(tokio.spawn(at_once(runtime, guest, url)))??;
         report(connections.load(std::sync::atomic::Ordering::Relaxed));
     }
     Ok(())
@@ -115,12 +113,31 @@ fn from_guest(
     Ok(())
 }
 
+/// The same done by a program of ours.
+enum Native {
+    Query(Pool),
+    Ask(Box<Client<HttpConnector, Empty<Bytes>>>, http::Uri),
+}
+
+impl Native {
+    const fn call(&self) -> &'static str {
+        match self {
+            Self::Query(_) => "db.query",
+            Self::Ask(..) => "http.send",
+        }
+    }
+
+    async fn run(&self) -> Result<()> {
+        match self {
+            Self::Query(pool) => query(pool).await,
+            Self::Ask(client, uri) => ask(client, uri.clone()).await,
+        }
+    }
+}
+
 /// Calls from a guest and the same natively, in turns, so that a change of the machine's speed meets both.
-async fn in_turns(
-    (runtime, guest): (&InProcess, &Guest),
-    called: Called<'_>,
-    natively: impl AsyncFn() -> Result<()>,
-) -> Result<()> {
+async fn in_turns(runtime: &InProcess, guest: &Guest, url: &str, native: Native) -> Result<()> {
+    let called = Called { call: native.call(), url, many: MANY_OUTSIDE };
     let (one, many) = (called.input(1)?, called.input(called.many)?);
     runtime.check(guest, &many, Ending::Completed).await?;
     let calls = called.many - 1;
@@ -129,7 +146,7 @@ async fn in_turns(
         let from_guest = slope(runtime, guest, (&one, &many, called.many), calls).await;
         let started = Instant::now();
         for _ in 0..calls {
-            natively().await?;
+            native.run().await?;
         }
         let natively = started.elapsed();
         turns.push((from_guest.div_duration_f64(natively), from_guest, natively));
@@ -167,8 +184,8 @@ fn client() -> Client<HttpConnector, Empty<Bytes>> {
     Client::builder(TokioExecutor::new()).build(connector)
 }
 
-async fn ask(client: &Client<HttpConnector, Empty<Bytes>>, url: &str) -> Result<()> {
-    let answer = client.get(url.parse()?).await?;
+async fn ask(client: &Client<HttpConnector, Empty<Bytes>>, uri: http::Uri) -> Result<()> {
+    let answer = client.get(uri).await?;
     black_box(answer.into_body().collect().await?);
     Ok(())
 }
