@@ -143,7 +143,7 @@ impl Connector {
             }
         });
         if cancelled.await.is_err() {
-            tracing::debug!("a statement that nobody waits for could not be cancelled: its server has its own timeout");
+            tracing::warn!("a statement that nobody waits for could not be cancelled: its server has its own timeout");
         }
     }
 
@@ -249,18 +249,13 @@ impl ReadBudget {
     }
 
     fn take(&self, bytes: u64) -> io::Result<()> {
-        let left = self.left.load(Ordering::Relaxed);
-        match left.checked_sub(bytes) {
-            // A grant comes in between answers, so nothing is lost between the two.
-            Some(left) => {
-                self.left.store(left, Ordering::Relaxed);
-                Ok(())
-            }
-            None => {
-                self.is_used_up.store(true, Ordering::Relaxed);
-                Err(io::Error::other("the server sends more than an answer may have"))
-            }
+        // A server may say something unasked just when a grant comes.
+        let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
+        if taken.is_ok() {
+            return Ok(());
         }
+        self.is_used_up.store(true, Ordering::Relaxed);
+        Err(io::Error::other("the server sends more than an answer may have"))
     }
 }
 

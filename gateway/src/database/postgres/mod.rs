@@ -71,13 +71,15 @@ impl Pool {
             (lease, changed)
         };
         let (mut lease, changed) = self.run(sql, change).await?;
+        // So that the answer to the commit is not too much: what is, is told as not done.
+        lease.session().wire.budget.grant(WIRE_BYTES_MORE);
         // Never a second time: it may have been done.
         match lease.session().commit().await {
             Ok(()) => {
                 lease.give_back();
                 Ok(changed)
             }
-            Err(failure) => Err(self.end(lease, failure)),
+            Err(failure) => Err(Self::let_go(lease, failure)),
         }
     }
 
@@ -115,6 +117,10 @@ impl Pool {
         if lease.session().wire.budget.is_used_up() {
             return Error::too_many_bytes(self.bytes_max);
         }
+        Self::let_go(lease, failure)
+    }
+
+    fn let_go(lease: Lease, failure: Failure) -> Error {
         if failure.leaves_connection() {
             lease.give_back();
         }

@@ -100,13 +100,10 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let (Some((session, slot)), Ok(runtime)) = (self.held.take(), Handle::try_current()) else { return };
-        // One that was cut off for what it sends runs on at the server.
-        if session.wire.client.is_closed() && !session.wire.budget.is_used_up() {
-            return;
-        }
+        // Also where the connection is lost: what it ran may go on at the server.
         let connections = Arc::clone(&self.connections);
-        // The connection stays until its statement ended, and so does its slot: whoever starts what takes
-        // long and leaves has no more of the server than whoever waits.
+        // The connection stays until its statement ended, and so does its slot, unless it can't be ended in time:
+        // whoever starts what takes long and leaves has no more of the server than whoever waits.
         runtime.spawn(async move {
             connections.connector.cancel(&session.wire).await;
             drop((session, slot));

@@ -20,6 +20,7 @@ use super::connect::Wire;
 use super::decode::{Malformed, Raw, Shape};
 use super::encode::{self, Encoded};
 use super::failure::Failure;
+use super::statement::{self, Types};
 
 /// Prepared on one connection: what a few modules ask for again and again. Each is memory of the server's too.
 const STATEMENTS_MAX: usize = 64;
@@ -123,7 +124,13 @@ impl Session {
         let change = client.execute_raw(&prepared.statement, parameters.iter());
         let (begun, changed) = join(client.batch_execute(begin), change).await;
         begun.map_err(Failure::NotBegun)?;
-        Ok(changed?)
+        let changed = changed?;
+        if statement::types(sql) == Types::Made {
+            // Nobody could use the database any more: what nests deeper is refused with whatever comes next.
+            let answer = client.simple_query(&nesting()).await?;
+            refuse_deep_types(&answer, "the statement would make")?;
+        }
+        Ok(changed)
     }
 
     /// Makes what was changed stay. Whether it did is not known where this fails or is dropped.
@@ -173,9 +180,9 @@ impl Session {
         let client = &self.wire.client;
         let begin = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}", nesting());
         let answer = client.simple_query(&begin).await.map_err(Failure::NotBegun)?;
-        if single_row(&answer).and_then(|row| row.get(0)) != Some("f") {
-            let what = format!("the database has types that nest deeper than {TYPES_NEST_MAX}");
-            return Err(Failure::Refused(Error::Failed { what, is_transient: false, source: None }));
+        // What drops them has to get through, and has no types of its own that the driver would follow.
+        if statement::types(&key.1) != Types::Dropped {
+            refuse_deep_types(&answer, "the database has")?;
         }
         let prepared = Prepared::new(client, key.0, &key.1).await;
         // It keeps what it learns of types for as long as the connection lives, those that are dropped too.
@@ -189,6 +196,15 @@ impl Session {
         }
         Ok(prepared)
     }
+}
+
+/// By the answer to [`nesting`].
+fn refuse_deep_types(answer: &[SimpleQueryMessage], who: &str) -> Result<(), Failure> {
+    if single_row(answer).and_then(|row| row.get(0)) == Some("f") {
+        return Ok(());
+    }
+    let what = format!("{who} types that nest deeper than {TYPES_NEST_MAX}");
+    Err(Failure::Refused(Error::Failed { what, is_transient: false, source: None }))
 }
 
 /// Whether a connection may serve again, by what its cleaning answered.

@@ -52,6 +52,27 @@ pub(super) fn writing(sql: &str) -> Result<&str, Error> {
     )))
 }
 
+/// What a statement that was taken for `execute` does to the types that there are: each table is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Types {
+    /// Nothing.
+    Kept,
+    /// It may make some, or put one into another.
+    Made,
+    /// It only takes some away.
+    Dropped,
+}
+
+/// That of a text that [`writing`] or [`reading`] gave.
+pub(super) fn types(sql: &str) -> Types {
+    let verb: String = sql.chars().take_while(char::is_ascii_alphabetic).collect();
+    match verb.to_ascii_uppercase().as_str() {
+        "CREATE" | "ALTER" => Types::Made,
+        "DROP" => Types::Dropped,
+        _ => Types::Kept,
+    }
+}
+
 fn is_of_object(tokens: &[Span<'_>]) -> bool {
     let words = tokens.iter().map(|span| match span.token {
         Token::Word(word) => word.to_ascii_uppercase(),
@@ -75,6 +96,19 @@ mod tests {
     fn what_surrounds_a_statement_is_left_out() {
         assert_eq!(reading(" /* a */ select 1 -- b\n ; -- c").unwrap(), "select 1");
         assert_eq!(writing("delete from t where a = ';';").unwrap(), "delete from t where a = ';'");
+    }
+
+    #[test]
+    fn what_becomes_of_types_is_known_by_the_verb() {
+        for (sql, expected) in [
+            ("create table a (b int)", Types::Made),
+            ("ALTER TABLE a ADD b c", Types::Made),
+            ("/* x */ drop table a", Types::Dropped),
+            ("insert into created values (1)", Types::Kept),
+            ("select 1", Types::Kept),
+        ] {
+            assert_eq!(types(writing(sql).unwrap()), expected, "{sql}");
+        }
     }
 
     #[test]

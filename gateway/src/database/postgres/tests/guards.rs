@@ -307,6 +307,43 @@ async fn types_that_nest_without_end_are_refused_before_they_are_followed() {
 }
 
 #[tokio::test]
+async fn no_step_makes_types_that_would_keep_others_from_the_database() {
+    let database = database();
+    let pool = pool_of_one(&database);
+    execute(&pool, "create table t0 (a int)", NONE).await.unwrap();
+    let mut refused = None;
+    for level in 0..40 {
+        let sql = format!("create table t{} (a t{level})", level + 1);
+        if let Err(error) = execute(&pool, &sql, NONE).await {
+            refused = Some((level, error.to_string()));
+            break;
+        }
+    }
+    let (level, said) = refused.expect("a refusal");
+    assert!(level >= 20 && said.contains("would make types that nest deeper"), "{level} {said}");
+    assert_eq!(value(&pool, "select 1 as anything", NONE).await, json!(1));
+    // By a column that is added, too.
+    execute(&pool, "create table other (a int)", NONE).await.unwrap();
+    execute(&pool, "create table another (a other)", NONE).await.unwrap();
+    let deepest = format!("alter table other add b t{level}");
+    assert!(told(execute(&pool, &deepest, NONE).await).contains("would make types that nest deeper"));
+    assert_eq!(value(&pool, "select 2 as anything", NONE).await, json!(2));
+    execute(&pool, &format!("drop table t{level}"), NONE).await.unwrap();
+}
+
+#[tokio::test]
+async fn types_that_nest_too_deep_can_be_dropped() {
+    let database = database();
+    let client = database.connect().await.unwrap();
+    let deeper: String = (0..50).map(|level| format!("CREATE TABLE t{} (a t{level}); ", level + 1)).collect();
+    client.batch_execute(&format!("CREATE TABLE t0 (a int); {deeper}")).await.unwrap();
+    let pool = pool_of_one(&database);
+    assert!(told(query(&pool, "select 1 as a", NONE).await).contains("nest deeper"));
+    execute(&pool, "drop table t25 cascade", NONE).await.unwrap();
+    assert_eq!(value(&pool, "select 1 as a", NONE).await, json!(1));
+}
+
+#[tokio::test]
 async fn a_function_that_runs_while_a_statement_is_prepared_writes_and_leaves_nothing() {
     let database = database();
     let client = database.connect().await.unwrap();
