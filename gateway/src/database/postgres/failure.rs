@@ -93,7 +93,11 @@ fn is_lost_connection(error: &tokio_postgres::Error) -> bool {
 fn is_stale_statement(answer: &DbError) -> bool {
     let has_other_columns =
         *answer.code() == SqlState::FEATURE_NOT_SUPPORTED && answer.routine() == Some("RevalidateCachedQuery");
-    has_other_columns || *answer.code() == SqlState::INVALID_SQL_STATEMENT_NAME
+    // Of the driver's own message: a function may raise the same, after it did something.
+    let is_gone = *answer.code() == SqlState::INVALID_SQL_STATEMENT_NAME
+        && answer.routine() == Some("FetchPreparedStatement")
+        && answer.where_().is_none();
+    has_other_columns || is_gone
 }
 
 fn is_fatal(error: &DbError) -> bool {
