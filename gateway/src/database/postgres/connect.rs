@@ -129,13 +129,14 @@ impl Connector {
     }
 
     /// Has the server end what runs on a connection, and waits until it has. A request that comes between two
-    /// messages of one flight ends nothing, so it's repeated.
+    /// messages of one flight ends nothing, so it's repeated. Where the connection is lost it's sent once: nothing
+    /// tells whether it was of use. Not longer than [`CANCEL_TIMEOUT`].
     pub(super) async fn cancel(&self, wire: &Wire) {
         let cancelled = tokio::time::timeout(CANCEL_TIMEOUT, async {
             // Answered after all that was sent before it, or refused at once by a connection that is broken.
             let mut ended = pin!(wire.client.batch_execute(""));
             loop {
-                // A server that can't be reached notices the end of the connection.
+                // A server that can't be reached has its own timeout.
                 let _ = self.request_cancel(wire).await;
                 if tokio::time::timeout(CANCEL_INTERVAL, ended.as_mut()).await.is_ok() {
                     break;
@@ -143,7 +144,9 @@ impl Connector {
             }
         });
         if cancelled.await.is_err() {
-            tracing::warn!("a statement that nobody waits for could not be cancelled: its server has its own timeout");
+            tracing::warn!(
+                "a statement that nobody waits for could not be cancelled; its server may go on with it until its timeout"
+            );
         }
     }
 
@@ -243,19 +246,23 @@ impl ReadBudget {
         self.left.store(bytes, Ordering::Relaxed);
     }
 
+    pub(super) fn left(&self) -> u64 {
+        self.left.load(Ordering::Relaxed)
+    }
+
     /// Whether the connection was broken because of it.
     pub(super) fn is_used_up(&self) -> bool {
         self.is_used_up.load(Ordering::Relaxed)
     }
 
     fn take(&self, bytes: u64) -> io::Result<()> {
-        // A server may say something unasked just when a grant comes.
+        // In one, since a grant comes from another thread.
         let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
-        if taken.is_ok() {
-            return Ok(());
+        if taken.is_err() {
+            self.is_used_up.store(true, Ordering::Relaxed);
+            return Err(io::Error::other("the server sends more than an answer may have"));
         }
-        self.is_used_up.store(true, Ordering::Relaxed);
-        Err(io::Error::other("the server sends more than an answer may have"))
+        Ok(())
     }
 }
 

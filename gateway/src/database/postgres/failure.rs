@@ -90,16 +90,13 @@ fn is_lost_connection(error: &tokio_postgres::Error) -> bool {
     }
 }
 
-/// Where the server looks for what a message of the protocol names.
-const PREPARED_LOOK_UPS: [&str; 3] = ["FetchPreparedStatement", "exec_bind_message", "exec_describe_statement_message"];
-
 fn is_stale_statement(answer: &DbError) -> bool {
     let has_other_columns =
         *answer.code() == SqlState::FEATURE_NOT_SUPPORTED && answer.routine() == Some("RevalidateCachedQuery");
-    // Of the protocol, not raised by a function that was called and may have done something by then.
+    // Of the driver's own message: a function may raise the same, after it did something.
     let is_gone = *answer.code() == SqlState::INVALID_SQL_STATEMENT_NAME
-        && answer.where_().is_none()
-        && answer.routine().is_some_and(|routine| PREPARED_LOOK_UPS.contains(&routine));
+        && answer.routine() == Some("FetchPreparedStatement")
+        && answer.where_().is_none();
     has_other_columns || is_gone
 }
 

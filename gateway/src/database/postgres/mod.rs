@@ -71,7 +71,7 @@ impl Pool {
             (lease, changed)
         };
         let (mut lease, changed) = self.run(sql, change).await?;
-        // So that the answer to the commit is not too much: what is, is told as not done.
+        // What it returned may have used up all, and a commit that isn't answered may have been done.
         lease.session().wire.budget.grant(WIRE_BYTES_MORE);
         // Never a second time: it may have been done.
         match lease.session().commit().await {
@@ -79,7 +79,8 @@ impl Pool {
                 lease.give_back();
                 Ok(changed)
             }
-            Err(failure) => Err(Self::let_go(lease, failure)),
+            // Not "too many bytes", by which nothing is done.
+            Err(failure) => Err(let_go(lease, failure)),
         }
     }
 
@@ -114,16 +115,16 @@ impl Pool {
 
     /// Lets go of a connection whose statement failed, and says why it did.
     fn end(&self, mut lease: Lease, failure: Failure) -> Error {
-        if lease.session().wire.budget.is_used_up() {
+        if lease.session().wire.budget.is_used_up() && !matches!(failure, Failure::Refused(_)) {
             return Error::too_many_bytes(self.bytes_max);
         }
-        Self::let_go(lease, failure)
+        let_go(lease, failure)
     }
+}
 
-    fn let_go(lease: Lease, failure: Failure) -> Error {
-        if failure.leaves_connection() {
-            lease.give_back();
-        }
-        failure.into_error()
+fn let_go(lease: Lease, failure: Failure) -> Error {
+    if failure.leaves_connection() {
+        lease.give_back();
     }
+    failure.into_error()
 }

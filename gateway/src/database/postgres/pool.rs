@@ -100,10 +100,11 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let (Some((session, slot)), Ok(runtime)) = (self.held.take(), Handle::try_current()) else { return };
-        // Also where the connection is lost: what it ran may go on at the server.
         let connections = Arc::clone(&self.connections);
-        // The connection stays until its statement ended, and so does its slot, unless it can't be ended in time:
-        // whoever starts what takes long and leaves has no more of the server than whoever waits.
+        // Also one that is lost: a server doesn't notice while a statement runs. The connection stays until its
+        // statement ended, and so does its slot: whoever starts what takes long and leaves has no more of the server
+        // than whoever waits. Only what can't be cancelled, or whose connection is lost, may run on without a slot,
+        // until the server's own timeout.
         runtime.spawn(async move {
             connections.connector.cancel(&session.wire).await;
             drop((session, slot));

@@ -20,12 +20,15 @@ use super::connect::Wire;
 use super::decode::{Malformed, Raw, Shape};
 use super::encode::{self, Encoded};
 use super::failure::Failure;
-use super::statement::{self, Types};
+use super::statement;
 
 /// Prepared on one connection: what a few modules ask for again and again. Each is memory of the server's too.
 const STATEMENTS_MAX: usize = 64;
 /// Types within types that are followed. People's have two or three.
 const TYPES_NEST_MAX: usize = 32;
+/// What preparing may be sent where types nest deeper. One takes ninety bytes or more, so the driver follows fewer than
+/// two hundred, which a thread's stack holds; and a statement has some hundred columns.
+const NESTED_BYTES_MAX: u64 = 16 * 1024;
 /// A statement that is longer is prepared each time: nobody writes one by hand.
 const STATEMENT_BYTES_MAX: usize = 16 * 1024;
 
@@ -75,6 +78,16 @@ enum Cleaning {
 struct Prepared {
     statement: Statement,
     columns: Vec<(String, Shape)>,
+    /// What the database's types were then.
+    types: Types,
+}
+
+/// How deep the types of a database go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Types {
+    Shallow,
+    /// Some are around more than [`TYPES_NEST_MAX`] others.
+    Deep,
 }
 
 /// What one statement is sent with.
@@ -125,12 +138,18 @@ impl Session {
         let (begun, changed) = join(client.batch_execute(begin), change).await;
         begun.map_err(Failure::NotBegun)?;
         let changed = changed?;
-        if statement::types(sql) == Types::Made {
-            // Nobody could use the database any more: what nests deeper is refused with whatever comes next.
-            let answer = client.simple_query(&nesting()).await?;
-            refuse_deep_types(&answer, "the statement would make")?;
+        // They are everyone's who uses the database.
+        if prepared.types == Types::Shallow && statement::may_make_types(sql) && self.types_now().await? == Types::Deep
+        {
+            self.forget(sql);
+            return Err(nested());
         }
         Ok(changed)
+    }
+
+    async fn types_now(&self) -> Result<Types, Failure> {
+        let answer = self.wire.client.simple_query(&nesting()).await?;
+        Ok(types(&answer))
     }
 
     /// Makes what was changed stay. Whether it did is not known where this fails or is dropped.
@@ -180,11 +199,19 @@ impl Session {
         let client = &self.wire.client;
         let begin = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}", nesting());
         let answer = client.simple_query(&begin).await.map_err(Failure::NotBegun)?;
-        // What drops them has to get through, and has no types of its own that the driver would follow.
-        if statement::types(&key.1) != Types::Dropped {
-            refuse_deep_types(&answer, "the database has")?;
+        let types = types(&answer);
+        // Whether they are the statement's is known when the driver follows them: it's stopped before it's too deep.
+        let left = self.wire.budget.left();
+        if types == Types::Deep {
+            self.wire.budget.grant(NESTED_BYTES_MAX.min(left));
         }
-        let prepared = Prepared::new(client, key.0, &key.1).await;
+        let prepared = Prepared::new(client, types, key.0, &key.1).await;
+        if types == Types::Deep {
+            if self.wire.budget.is_used_up() {
+                return Err(nested());
+            }
+            self.wire.budget.grant(left);
+        }
         // It keeps what it learns of types for as long as the connection lives, those that are dropped too.
         client.clear_type_cache();
         let prepared = Arc::new(prepared?);
@@ -198,15 +225,6 @@ impl Session {
     }
 }
 
-/// By the answer to [`nesting`].
-fn refuse_deep_types(answer: &[SimpleQueryMessage], who: &str) -> Result<(), Failure> {
-    if single_row(answer).and_then(|row| row.get(0)) == Some("f") {
-        return Ok(());
-    }
-    let what = format!("{who} types that nest deeper than {TYPES_NEST_MAX}");
-    Err(Failure::Refused(Error::Failed { what, is_transient: false, source: None }))
-}
-
 /// Whether a connection may serve again, by what its cleaning answered.
 fn is_clean(answer: &[SimpleQueryMessage]) -> bool {
     single_row(answer).and_then(|row| row.get(1)) == Some("f")
@@ -217,6 +235,15 @@ fn single_row(answer: &[SimpleQueryMessage]) -> Option<&SimpleQueryRow> {
         SimpleQueryMessage::Row(row) => Some(row),
         _ => None,
     })
+}
+
+fn types(answer: &[SimpleQueryMessage]) -> Types {
+    if single_row(answer).and_then(|row| row.get(0)) == Some("f") { Types::Shallow } else { Types::Deep }
+}
+
+fn nested() -> Failure {
+    let what = format!("the database has types that nest deeper than {TYPES_NEST_MAX}");
+    Failure::Refused(Error::Failed { what, is_transient: false, source: None })
 }
 
 /// Whether there are user's types around more than [`TYPES_NEST_MAX`] others: the driver follows them by recursion, as
@@ -239,23 +266,23 @@ fn nesting() -> String {
 }
 
 impl Prepared {
-    async fn new(client: &Client, purpose: Purpose, sql: &str) -> Result<Self, Failure> {
+    async fn new(client: &Client, types: Types, purpose: Purpose, sql: &str) -> Result<Self, Failure> {
         let statement = client.prepare(sql).await?;
         if purpose == Purpose::Change {
             // Nobody reads what it returns.
-            return Ok(Self { statement, columns: Vec::new() });
+            return Ok(Self { statement, columns: Vec::new(), types });
         }
         let shapes: Option<Vec<_>> = statement.columns().iter().map(|column| Shape::of(column.type_())).collect();
         if let Some(shapes) = shapes {
             let columns = names(&statement).zip(shapes).collect();
-            return Ok(Self { statement, columns });
+            return Ok(Self { statement, columns, types });
         }
         // As text, of which the driver can ask the server in no other way. What gives rows that are no
         // query's has no types but those of this file.
         let cast = client.prepare(&as_text(sql, &statement)).await?;
         let shapes = cast.columns().iter().map(|column| Shape::of(column.type_()).unwrap_or(Shape::Text));
         let columns = names(&statement).zip(shapes).collect();
-        Ok(Self { statement: cast, columns })
+        Ok(Self { statement: cast, columns, types })
     }
 }
 

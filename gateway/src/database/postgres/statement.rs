@@ -10,6 +10,8 @@ use super::super::sql::{self, Dialect, Span, Token};
 const READING: [&str; 6] = ["SELECT", "WITH", "VALUES", "TABLE", "SHOW", "EXPLAIN"];
 /// What may change rows; `SELECT` calls functions that do.
 const WRITING: [&str; 6] = ["INSERT", "UPDATE", "DELETE", "MERGE", "WITH", "SELECT"];
+/// What makes no table; `SELECT` does with `INTO`.
+const MAKING_NO_TYPE: [&str; 8] = ["INSERT", "UPDATE", "DELETE", "MERGE", "DROP", "TRUNCATE", "COMMENT", "REFRESH"];
 /// What changes the schema, of the objects below.
 const DEFINING: [&str; 3] = ["CREATE", "ALTER", "DROP"];
 /// The same, of whatever follows.
@@ -52,25 +54,11 @@ pub(super) fn writing(sql: &str) -> Result<&str, Error> {
     )))
 }
 
-/// What a statement that was taken for `execute` does to the types that there are: each table is one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Types {
-    /// Nothing.
-    Kept,
-    /// It may make some, or put one into another.
-    Made,
-    /// It only takes some away.
-    Dropped,
-}
-
-/// That of a text that [`writing`] or [`reading`] gave.
-pub(super) fn types(sql: &str) -> Types {
-    let verb: String = sql.chars().take_while(char::is_ascii_alphabetic).collect();
-    match verb.to_ascii_uppercase().as_str() {
-        "CREATE" | "ALTER" => Types::Made,
-        "DROP" => Types::Dropped,
-        _ => Types::Kept,
-    }
+/// Whether a statement that [`writing`] took may make a type, as each table is one: all but those that can do so by
+/// way of a function or a trigger only.
+pub(super) fn may_make_types(own_text: &str) -> bool {
+    let verb = own_text.split(|character: char| !character.is_ascii_alphabetic()).next().unwrap_or_default();
+    !MAKING_NO_TYPE.iter().any(|other| verb.eq_ignore_ascii_case(other))
 }
 
 fn is_of_object(tokens: &[Span<'_>]) -> bool {
@@ -96,19 +84,6 @@ mod tests {
     fn what_surrounds_a_statement_is_left_out() {
         assert_eq!(reading(" /* a */ select 1 -- b\n ; -- c").unwrap(), "select 1");
         assert_eq!(writing("delete from t where a = ';';").unwrap(), "delete from t where a = ';'");
-    }
-
-    #[test]
-    fn what_becomes_of_types_is_known_by_the_verb() {
-        for (sql, expected) in [
-            ("create table a (b int)", Types::Made),
-            ("ALTER TABLE a ADD b c", Types::Made),
-            ("/* x */ drop table a", Types::Dropped),
-            ("insert into created values (1)", Types::Kept),
-            ("select 1", Types::Kept),
-        ] {
-            assert_eq!(types(writing(sql).unwrap()), expected, "{sql}");
-        }
     }
 
     #[test]
@@ -144,6 +119,18 @@ mod tests {
             "",
         ] {
             assert!(matches!(reading(sql), Err(Error::Invalid(_))), "{sql}");
+        }
+    }
+
+    #[test]
+    fn whatever_may_make_a_table_is_known() {
+        for sql in ["create table t ()", "select 1 into t", "with a as (select 1) select * into t from a", "(select 1)"]
+        {
+            assert!(may_make_types(sql), "{sql}");
+        }
+        assert!(may_make_types("Alter/**/table t add a int"));
+        for sql in ["insert into t values (1)", "Delete/**/from t", "drop table t"] {
+            assert!(!may_make_types(sql), "{sql}");
         }
     }
 

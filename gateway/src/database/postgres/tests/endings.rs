@@ -140,6 +140,53 @@ impl HoldingProxy {
 }
 
 #[tokio::test]
+async fn a_statement_whose_connection_is_lost_is_cancelled() {
+    let database = database();
+    let client = database.connect().await.unwrap();
+    let cut = Arc::new(Notify::new());
+    let port = cutting_proxy(database.port(), Arc::clone(&cut)).await;
+    let url = database.url().replace(&format!(":{}/", database.port()), &format!(":{port}/"));
+    let pool = pool_with(&url, |config| (config.pool, config.timeout_ms) = (1, LONG_MS));
+    let asleep = format!("SELECT EXISTS (SELECT {ANYTHING_OF_OURS} AND wait_event = 'PgSleep')");
+    let cuts = async {
+        eventually(&client, asleep.clone()).await;
+        cut.notify_one();
+    };
+    let (lost, ()) = join(query(&pool, "select pg_sleep(600)", NONE), cuts).await;
+    assert!(matches!(lost, Err(Error::Failed { is_transient: true, .. })), "{lost:?}");
+    eventually(&client, format!("SELECT NOT ({asleep})")).await;
+    assert_eq!(value(&pool, "select 1", NONE).await, json!(1));
+}
+
+/// Passes everything on to a port, until the first connection is cut. The server isn't told.
+async fn cutting_proxy(to: u16, cut: Arc<Notify>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let mut first = Some(cut);
+        while let Ok((mut client, _)) = listener.accept().await {
+            let cut = first.take();
+            tokio::spawn(async move {
+                let mut server = TcpStream::connect(("127.0.0.1", to)).await.unwrap();
+                let cut = async {
+                    match cut {
+                        Some(cut) => cut.notified().await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut client, &mut server) => return,
+                    () = cut => drop(client),
+                }
+                std::future::pending::<()>().await;
+                drop(server);
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
 async fn a_server_that_was_restarted_answers_the_next_statement() {
     let mut server = Server::start().unwrap();
     let database = server.database().unwrap();

@@ -307,40 +307,86 @@ async fn types_that_nest_without_end_are_refused_before_they_are_followed() {
 }
 
 #[tokio::test]
-async fn no_step_makes_types_that_would_keep_others_from_the_database() {
+async fn where_types_nest_too_deep_the_statements_that_have_none_of_them_run() {
     let database = database();
+    let client = database.connect().await.unwrap();
+    let chain: String = (0..2_000).map(|level| format!("CREATE TABLE t{} (a t{level}); ", level + 1)).collect();
+    client.batch_execute(&format!("CREATE TABLE t0 (a int); CREATE TABLE plain (a int); {chain}")).await.unwrap();
     let pool = pool_of_one(&database);
-    execute(&pool, "create table t0 (a int)", NONE).await.unwrap();
-    let mut refused = None;
-    for level in 0..40 {
-        let sql = format!("create table t{} (a t{level})", level + 1);
-        if let Err(error) = execute(&pool, &sql, NONE).await {
-            refused = Some((level, error.to_string()));
-            break;
-        }
+    for sql in ["select null::t2000 as a", "select $1::t2000 is null as a"] {
+        let said = told(query(&pool, sql, &json!([null])).await);
+        assert!(said.contains("nest deeper"), "{sql}: {said}");
+        assert_eq!(value(&pool, "select 1", NONE).await, json!(1));
     }
-    let (level, said) = refused.expect("a refusal");
-    assert!(level >= 20 && said.contains("would make types that nest deeper"), "{level} {said}");
-    assert_eq!(value(&pool, "select 1 as anything", NONE).await, json!(1));
-    // By a column that is added, too.
-    execute(&pool, "create table other (a int)", NONE).await.unwrap();
-    execute(&pool, "create table another (a other)", NONE).await.unwrap();
-    let deepest = format!("alter table other add b t{level}");
-    assert!(told(execute(&pool, &deepest, NONE).await).contains("would make types that nest deeper"));
-    assert_eq!(value(&pool, "select 2 as anything", NONE).await, json!(2));
-    execute(&pool, &format!("drop table t{level}"), NONE).await.unwrap();
+    assert_eq!(execute(&pool, "insert into plain values (1)", NONE).await.unwrap(), 1);
+    assert_eq!(execute(&pool, "create table other (a int)", NONE).await.unwrap(), 0);
+    assert_eq!(execute(&pool, "drop table t2000", NONE).await.unwrap(), 0);
 }
 
 #[tokio::test]
-async fn types_that_nest_too_deep_can_be_dropped() {
+async fn no_step_makes_types_that_nest_too_deep() {
+    let database = database();
+    let pool = pool_of_one(&database);
+    execute(&pool, "create table t0 (a int)", NONE).await.unwrap();
+    let mut level = 0;
+    let said = loop {
+        // Either makes a table of the one before.
+        let next = level + 1;
+        let sql = match level % 2 {
+            0 => format!("create table t{next} (a t{level})"),
+            _ => format!("select null::t{level} as a into t{next}"),
+        };
+        match execute(&pool, &sql, NONE).await {
+            Ok(_) => level = next,
+            Err(error) => break error.to_string(),
+        }
+        assert!(level < 100);
+    };
+    assert!(said.contains("nest deeper") && level > 20, "{level}: {said}");
+    let last = format!("select count(*) from pg_class where relname = 't{}'", level + 1);
+    assert_eq!(value(&pool, &last, NONE).await, json!(0));
+    assert_eq!(value(&pool, &format!("select null::t{level} as a"), NONE).await, json!(null));
+    let sql = format!("alter table t{level} rename to renamed");
+    assert_eq!(execute(&pool, &sql, NONE).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_too_long_is_not_told_as_if_nothing_was_done() {
     let database = database();
     let client = database.connect().await.unwrap();
-    let deeper: String = (0..50).map(|level| format!("CREATE TABLE t{} (a t{level}); ", level + 1)).collect();
-    client.batch_execute(&format!("CREATE TABLE t0 (a int); {deeper}")).await.unwrap();
+    client
+        .batch_execute(
+            "CREATE TABLE t (a int);
+             CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 RAISE '%', repeat('x', 20000000); END $$;
+             CREATE CONSTRAINT TRIGGER c AFTER INSERT ON t DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+                 EXECUTE FUNCTION f()",
+        )
+        .await
+        .unwrap();
+    let failed = execute(&pool_of_one(&database), "insert into t values (1)", NONE).await;
+    assert!(matches!(failed, Err(Error::Failed { is_transient: true, .. })), "{failed:?}");
+}
+
+#[tokio::test]
+async fn a_function_that_raises_as_a_lost_statement_does_runs_once() {
+    let database = database();
+    let client = database.connect().await.unwrap();
+    client
+        .batch_execute(
+            "CREATE SEQUENCE runs; CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+                 PERFORM nextval('runs'); RAISE 'gone' USING ERRCODE = '26000'; END $$;
+             CREATE FUNCTION g() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+                 PERFORM nextval('runs'); EXECUTE 'EXECUTE nothing'; RETURN 1; END $$",
+        )
+        .await
+        .unwrap();
     let pool = pool_of_one(&database);
-    assert!(told(query(&pool, "select 1 as a", NONE).await).contains("nest deeper"));
-    execute(&pool, "drop table t25 cascade", NONE).await.unwrap();
-    assert_eq!(value(&pool, "select 1 as a", NONE).await, json!(1));
+    for (sql, runs) in [("select f()", 1_i64), ("select g()", 2)] {
+        assert!(told(execute(&pool, sql, NONE).await).contains("26000"));
+        let drawn: i64 = client.query_one("SELECT last_value FROM runs", &[]).await.unwrap().get(0);
+        assert_eq!(drawn, runs, "{sql}");
+    }
 }
 
 #[tokio::test]
