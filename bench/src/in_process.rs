@@ -43,7 +43,7 @@ impl InProcess {
     pub async fn open(adjust: impl FnOnce(&mut Config)) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         // As many slots as the product has: a larger pool is not free.
-        let mut config = Config { runtime: config::Runtime::default(), ..Config::for_tests(folder.path().to_owned()) };
+        let mut config = Config { runtime: config::Runtime::default(), ..Config::in_folder(folder.path().to_owned()) };
         adjust(&mut config);
         let metrics = Metrics::new();
         let blobs = Blobs::open(&config.blobs, &config.data_dir, Clock::system()).await?;

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// A start on a machine that is busy with other things.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+/// One question to what listens at a port. Longer than a server takes on a busy machine, and within [`PATIENCE`] twice.
+pub(crate) const ASK_PATIENCE: Duration = Duration::from_secs(20);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Starts the server, waits until nobody holds the pipe any more, ends the server at once, and removes
@@ -141,7 +143,13 @@ impl Daemon {
     fn end(&mut self) -> Result<()> {
         if let Some(mut guard) = self.guard.take() {
             drop(guard.stdin.take());
-            guard.wait()?;
+            let started = Instant::now();
+            while guard.try_wait()?.is_none() {
+                if started.elapsed() > PATIENCE {
+                    return Err(Error::other(format!("{} does not end", self.kind.name)));
+                }
+                thread::sleep(POLL_INTERVAL);
+            }
         }
         Ok(())
     }

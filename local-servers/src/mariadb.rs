@@ -12,7 +12,7 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, OptsBuilder};
 
 use crate::blocking;
-use crate::daemon::{Daemon, Kind, free_port, succeeded};
+use crate::daemon::{ASK_PATIENCE, Daemon, Kind, free_port, succeeded};
 
 const KIND: Kind = Kind { name: "MariaDB", package: "mariadb-server-core", user: "mysql", signal: "KILL" };
 
@@ -183,7 +183,10 @@ fn data_of(port: u16) -> Result<PathBuf> {
 
 async fn connect(port: u16, database: Option<String>) -> mysql_async::Result<Conn> {
     let opts = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(port).user(Some(USER));
-    Conn::new(opts.pass(Some(PASSWORD)).db_name(database).prefer_socket(false)).await
+    let connecting = Conn::new(opts.pass(Some(PASSWORD)).db_name(database).prefer_socket(false));
+    // What listens there may be another program, that waits for us.
+    let connected = tokio::time::timeout(ASK_PATIENCE, connecting).await;
+    connected.unwrap_or_else(|_| Err(Error::from(std::io::ErrorKind::TimedOut).into()))
 }
 
 #[cfg(test)]

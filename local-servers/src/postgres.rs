@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::daemon::{Daemon, Kind, free_port, succeeded};
+use crate::daemon::{ASK_PATIENCE, Daemon, Kind, free_port, succeeded};
 
 const KIND: Kind = Kind { name: "PostgreSQL", package: "postgresql", user: "postgres", signal: "QUIT" };
 
@@ -179,6 +179,8 @@ impl Client {
     fn ask(&self, database: &str, sql: &str) -> Result<String> {
         let output = Command::new(&self.psql)
             .env("PGPASSWORD", PASSWORD)
+            // What listens there may be another program, that waits for us.
+            .env("PGCONNECT_TIMEOUT", ASK_PATIENCE.as_secs().to_string())
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", &self.port.to_string()])
             .args(["-U", USER, "-d", database, "-c", sql])
             .current_dir("/")
@@ -203,5 +205,14 @@ mod tests {
         assert!(error.contains("has ended: another server answers"), "{error}");
         assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
         first.client.run("postgres", "SELECT 1").unwrap();
+    }
+
+    #[test]
+    fn a_server_whose_port_is_anothers_that_says_nothing_is_not_waited_for_without_end() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let started = Instant::now();
+        let error = Server::start_at(silent.local_addr().unwrap().port(), &FAST).err().unwrap().to_string();
+        assert!(error.contains("has ended"), "{error}");
+        assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
     }
 }

@@ -4,6 +4,7 @@
 //! written is JSON, and no value is written, nor made ready, that its bounds have no room for.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use base64::Engine as _;
 
@@ -16,21 +17,24 @@ const EXACT_MAX: u64 = 1 << 53;
 #[derive(Debug)]
 pub(super) struct Rows {
     json: Json,
-    /// Each `"name":`, with the comma or the brace before it.
-    columns: Vec<String>,
+    columns: Columns,
     count: u64,
     bounds: Bounds,
 }
 
-impl Rows {
-    /// An answer with these columns.
+/// The columns of an answer: each `"name":`, with the comma or the brace before it. A clone is the same.
+#[derive(Debug, Clone)]
+pub(super) struct Columns(Arc<[String]>);
+
+impl Columns {
+    /// Those with these names.
     ///
     /// # Errors
     /// Two have one name: an object can't have both.
-    pub(super) fn new<'a>(columns: impl Iterator<Item = &'a str>, bounds: Bounds) -> Result<Self, Error> {
+    pub(super) fn new<'a>(names: impl Iterator<Item = &'a str>) -> Result<Self, Error> {
         let mut seen = std::collections::BTreeSet::new();
         let mut prefixes = Vec::new();
-        for name in columns {
+        for name in names {
             if !seen.insert(name) {
                 let name: String = name.chars().take(100).collect();
                 return Err(Error::Invalid(format!("two columns are called `{name}`: name them with AS")));
@@ -41,8 +45,23 @@ impl Rows {
             prefix.text.push(':');
             prefixes.push(prefix.text);
         }
+        Ok(Self(prefixes.into()))
+    }
+}
+
+impl Rows {
+    /// An answer with columns of these names.
+    ///
+    /// # Errors
+    /// Those of [`Columns::new`].
+    pub(super) fn new<'a>(names: impl Iterator<Item = &'a str>, bounds: Bounds) -> Result<Self, Error> {
+        Ok(Self::of(Columns::new(names)?, bounds))
+    }
+
+    /// An answer with these columns.
+    pub(super) fn of(columns: Columns, bounds: Bounds) -> Self {
         let room = Room { bytes_max: usize::try_from(bounds.bytes_max).unwrap_or(usize::MAX), is_full: false };
-        Ok(Self { json: Json { text: String::from("["), room }, columns: prefixes, count: 0, bounds })
+        Self { json: Json { text: String::from("["), room }, columns, count: 0, bounds }
     }
 
     /// Writes a row; `value` writes that of the column it is told, from 0.
@@ -57,14 +76,14 @@ impl Rows {
             self.json.text.push(',');
         }
         self.count += 1;
-        for (index, prefix) in self.columns.iter().enumerate() {
+        for (index, prefix) in self.columns.0.iter().enumerate() {
             self.json.text.push_str(prefix);
             value(index, &mut self.json)?;
             if self.json.is_over() {
                 return Err(Error::too_many_bytes(self.bounds.bytes_max));
             }
         }
-        self.json.text.push_str(if self.columns.is_empty() { "{}" } else { "}" });
+        self.json.text.push_str(if self.columns.0.is_empty() { "{}" } else { "}" });
         if self.json.is_over() {
             return Err(Error::too_many_bytes(self.bounds.bytes_max));
         }
@@ -255,6 +274,12 @@ mod tests {
             let mut json = Json::default();
             json.text_lossy(&bytes);
             prop_assert_eq!(serde_json::from_str::<String>(&json.text).unwrap(), String::from_utf8_lossy(&bytes));
+        }
+
+        #[test]
+        fn a_parameter_is_the_nearest_double_of_its_digits(digits in "[1-9][0-9]{14,19}\\.[0-9]{1,3}", exponent in -30_i32..30) {
+            let text = format!("{digits}e{exponent}");
+            prop_assert_eq!(serde_json::from_str::<f64>(&text).unwrap().to_bits(), text.parse::<f64>().unwrap().to_bits());
         }
     }
 

@@ -5,6 +5,7 @@
 //! the bounds of its database, and is told to end when nobody waits for it any more; a connection that goes
 //! back has nothing of whom it served.
 
+mod caller;
 mod error;
 mod json;
 mod mysql;
@@ -13,6 +14,7 @@ mod postgres;
 mod sql;
 mod sqlite;
 
+pub use caller::Caller;
 pub use error::Error;
 
 use std::collections::BTreeMap;
@@ -84,11 +86,17 @@ impl Databases {
     ///
     /// # Errors
     /// What the step is told; nothing was changed.
-    pub async fn query(&self, name: &str, statement: Statement<'_>, deadline: Instant) -> Result<String, Error> {
+    pub async fn query(
+        &self,
+        name: &str,
+        statement: Statement<'_>,
+        deadline: Instant,
+        caller: &mut Caller,
+    ) -> Result<String, Error> {
         let database = self.database(name)?;
         let query = async {
             match &database.driver {
-                Driver::Postgres(pool) => pool.query(statement, database.bounds).await,
+                Driver::Postgres(pool) => pool.query(statement, database.bounds, caller).await,
                 Driver::MySql(pool) => pool.query(statement, database.bounds).await,
                 Driver::Sqlite(pool) => pool.query(statement, database.bounds).await,
             }
@@ -102,19 +110,31 @@ impl Databases {
     /// # Errors
     /// What the step is told. With [`Error::TimedOut`] and [`Error::Failed`] it is not known whether the
     /// statement was done; with all others it was not.
-    pub async fn execute(&self, name: &str, statement: Statement<'_>, deadline: Instant) -> Result<u64, Error> {
+    pub async fn execute(
+        &self,
+        name: &str,
+        statement: Statement<'_>,
+        deadline: Instant,
+        caller: &mut Caller,
+    ) -> Result<u64, Error> {
         let database = self.database(name)?;
         if database.is_read_only {
             return Err(Error::ReadOnly);
         }
         let execute = async {
             match &database.driver {
-                Driver::Postgres(pool) => pool.execute(statement).await,
+                Driver::Postgres(pool) => pool.execute(statement, caller).await,
                 Driver::MySql(pool) => pool.execute(statement).await,
                 Driver::Sqlite(pool) => pool.execute(statement).await,
             }
         };
         database.within(deadline, execute).await
+    }
+
+    /// Somebody who asks, and whose statements may know of each other. One for an execution.
+    #[must_use]
+    pub fn caller(&self) -> Caller {
+        Caller::new()
     }
 
     fn database(&self, name: &str) -> Result<&Database, Error> {

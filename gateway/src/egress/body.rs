@@ -112,7 +112,9 @@ pub struct ResponseBody {
     deadline: Instant,
     between_bytes: Duration,
     /// The end of the time for the next bytes.
-    timer: Pin<Box<Sleep>>,
+    next_by: Instant,
+    /// For that moment, while something is waited for: most bodies are there with their head.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl ResponseBody {
@@ -123,8 +125,9 @@ impl ResponseBody {
         deadline: Instant,
         between_bytes: Duration,
     ) -> Self {
-        let timer = Box::pin(tokio::time::sleep_until(next(deadline, between_bytes)));
-        Self { incoming: Some((incoming, share)), bytes_received: 0, bytes_max, deadline, between_bytes, timer }
+        let next_by = next(deadline, between_bytes);
+        let incoming = Some((incoming, share));
+        Self { incoming, bytes_received: 0, bytes_max, deadline, between_bytes, next_by, timer: None }
     }
 
     pub(super) fn deadline(&self) -> Instant {
@@ -141,7 +144,12 @@ impl ResponseBody {
             Poll::Ready(Some(frame)) => frame.map_err(Error::of_body)?,
             Poll::Ready(None) => return Poll::Ready(None),
             Poll::Pending => {
-                ready!(self.timer.as_mut().poll(context));
+                let next_by = self.next_by;
+                let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next_by)));
+                if timer.deadline() != next_by {
+                    timer.as_mut().reset(next_by);
+                }
+                ready!(timer.as_mut().poll(context));
                 return Poll::Ready(Some(Err(Error::TimedOut(Wait::Body))));
             }
         };
@@ -154,7 +162,7 @@ impl ResponseBody {
             return Poll::Ready(Some(Err(Error::TooLarge(self.bytes_max))));
         }
         self.bytes_received += bytes;
-        self.timer.as_mut().reset(next(self.deadline, self.between_bytes));
+        self.next_by = next(self.deadline, self.between_bytes);
         Poll::Ready(Some(Ok(frame)))
     }
 }

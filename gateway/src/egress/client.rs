@@ -260,15 +260,23 @@ impl Egress {
         *outgoing.version_mut() = Version::HTTP_11;
         *outgoing.headers_mut() = headers;
         let mut connection = capture_connection(&mut outgoing);
-        let connecting = async { connection.wait_for_connection_metadata().await.is_some() };
         let mut answering = pin!(self.client.request(outgoing));
-        let answer = tokio::select! {
-            biased;
-            // One that isn't connected to is told of here only.
-            answer = &mut answering => answer,
-            in_time = timeout_at(connected, connecting) => {
-                in_time.map_err(|_| Error::TimedOut(Wait::Connection))?;
-                timeout_at(first_byte, answering).await.map_err(|_| Error::TimedOut(Wait::Head))?
+        let answer = if connected == first_byte {
+            // One moment for both: what was waited for is asked when it has come.
+            timeout_at(first_byte, answering).await.map_err(|_| {
+                let is_connected = connection.connection_metadata().is_some();
+                Error::TimedOut(if is_connected { Wait::Head } else { Wait::Connection })
+            })?
+        } else {
+            let connecting = async { connection.wait_for_connection_metadata().await.is_some() };
+            tokio::select! {
+                biased;
+                // One that isn't connected to is told of here only.
+                answer = &mut answering => answer,
+                in_time = timeout_at(connected, connecting) => {
+                    in_time.map_err(|_| Error::TimedOut(Wait::Connection))?;
+                    timeout_at(first_byte, answering).await.map_err(|_| Error::TimedOut(Wait::Head))?
+                }
             }
         };
         let mut answer = answer.map_err(Error::of_client)?;

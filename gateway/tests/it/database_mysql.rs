@@ -38,7 +38,8 @@ impl Shop {
     async fn execute(&self, sql: &str, params: Value) -> Result<u64, Error> {
         let params = params.to_string();
         let statement = Statement { sql, params: &params };
-        self.databases.execute("shop", statement, tokio::time::Instant::now() + Duration::from_mins(1)).await
+        let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
+        self.databases.execute("shop", statement, deadline, &mut self.databases.caller()).await
     }
 }
 
@@ -50,7 +51,7 @@ fn open(url: &str, change: impl FnOnce(&mut config::Database)) -> Databases {
 
 async fn query(databases: &Databases, sql: &str, params: &str) -> Result<Value, Error> {
     let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
-    let rows = databases.query("shop", Statement { sql, params }, deadline).await?;
+    let rows = databases.query("shop", Statement { sql, params }, deadline, &mut databases.caller()).await?;
     Ok(serde_json::from_str(&rows).unwrap())
 }
 
@@ -452,7 +453,7 @@ async fn who_connects_to_mariadb_and_where_is_told_to_no_step() {
     assert_eq!(query(&reader, "select i from stock", "[]").await.unwrap(), json!([]));
     let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
     let insert = Statement { sql: "insert into stock values (1)", params: "[]" };
-    let (what, _) = failed(reader.execute("shop", insert, deadline).await);
+    let (what, _) = failed(reader.execute("shop", insert, deadline, &mut reader.caller()).await);
     assert_eq!(what, "the database's user may not do this (1142)");
 }
 

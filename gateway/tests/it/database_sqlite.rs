@@ -32,14 +32,24 @@ impl Shop {
     async fn query_within(&self, sql: &str, params: Value, time: Duration) -> Result<Value, Error> {
         let params = params.to_string();
         let statement = Statement { sql, params: &params };
-        let rows = self.databases.query("shop", statement, tokio::time::Instant::now() + time).await?;
+        let rows = self
+            .databases
+            .query("shop", statement, tokio::time::Instant::now() + time, &mut self.databases.caller())
+            .await?;
         Ok(serde_json::from_str(&rows).unwrap())
     }
 
     async fn execute(&self, sql: &str, params: Value) -> Result<u64, Error> {
         let params = params.to_string();
         let statement = Statement { sql, params: &params };
-        self.databases.execute("shop", statement, tokio::time::Instant::now() + Duration::from_mins(1)).await
+        self.databases
+            .execute(
+                "shop",
+                statement,
+                tokio::time::Instant::now() + Duration::from_mins(1),
+                &mut self.databases.caller(),
+            )
+            .await
     }
 
     /// Another program at the same file.
@@ -109,7 +119,11 @@ async fn every_kind_of_value_goes_in_and_comes_out_as_documented_on_sqlite() {
         let params = format!("[{number}]");
         let statement = Statement { sql: "select $1 as a", params: &params };
         let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
-        assert!(invalid(shop.databases.query("shop", statement, deadline).await).contains("past"), "{number}");
+        assert!(
+            invalid(shop.databases.query("shop", statement, deadline, &mut shop.databases.caller()).await)
+                .contains("past"),
+            "{number}"
+        );
     }
 }
 

@@ -379,7 +379,7 @@ async fn thousands_of_requests_use_no_more_connections_than_a_host_has_turns() {
         assert!(output["ops"].as_array().unwrap().iter().all(|one| one["ok"]["status"] == 200), "{output}");
     }
     assert_eq!(upstream.seen().len(), AT_ONCE * 100);
-    let turns = Config::for_tests(std::path::PathBuf::new()).egress.connections_per_host;
+    let turns = Config::in_folder(std::path::PathBuf::new()).egress.connections_per_host;
     assert!(upstream.connections() <= turns, "{} connections", upstream.connections());
 }
 

@@ -161,7 +161,7 @@ async fn gateways_that_start_together_agree_on_one_admin_key() {
     let database = database();
     let folders: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
     let starting = folders.iter().map(|folder| {
-        let mut config = Config::for_tests(folder.path().to_owned());
+        let mut config = Config::in_folder(folder.path().to_owned());
         on(&database.url())(&mut config);
         sluice::app::App::start(config, compile_in())
     });
@@ -341,7 +341,7 @@ async fn two_gateways_survive_the_death_of_one_in_the_middle_of_uploads() {
     let configuration = format!("{}{}", configuration(&database), s3.toml());
     let process = Process::start_with(&folder, &configuration).await;
     let other_folder = tempfile::tempdir().unwrap();
-    let mut config = Config::for_tests(other_folder.path().to_owned());
+    let mut config = Config::in_folder(other_folder.path().to_owned());
     on(&database.url())(&mut config);
     config.blobs = s3.config();
     let other = sluice::app::App::start(config, compile_in()).await.unwrap();

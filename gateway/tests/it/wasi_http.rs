@@ -2,7 +2,10 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use sluice::author::cases::{File, Json, Runner};
+use sluice::author::{Manifest, Prebuilt};
 use sluice::config::{Config, Secrets};
+use sluice::model::{Permission, PermissionKind};
 
 use crate::host_http::{GARBAGE, SHORT};
 use crate::support::upstream::{Then, nobody, saying};
@@ -190,4 +193,61 @@ async fn a_trace_is_passed_on_and_a_caller_that_leaves_ends_the_exchange() {
     assert_eq!(upstream.seen()[0].header("traceparent"), PARENT);
     call.abort();
     upstream.until_hung_up().await;
+}
+
+/// A case of `sluice test`, with the fixture's request and what the server answers.
+fn case(folder: &std::path::Path, answer: &Value) -> File {
+    let request = json!({
+        "method": "POST", "url": "https://prices.example.com/v1?item=pen", "headers": [["x-a", "b"]], "body": {"n": 1},
+    });
+    let mut exchange = json!({ "request": request });
+    exchange.as_object_mut().unwrap().extend(answer.as_object().unwrap().clone());
+    let input = json!({
+        "scheme": "https", "authority": "prices.example.com", "path": "/v1?item=pen", "method": "POST",
+        "headers": [["x-a", "b"]], "body": r#"{"n": 1}"#,
+    });
+    let case = json!({"input": input, "http": [exchange], "expect": {"status": "completed"}});
+    let path = folder.join("case.json");
+    std::fs::write(&path, case.to_string()).unwrap();
+    File { name: "case".to_owned(), path }
+}
+
+#[tokio::test]
+async fn a_case_answers_in_the_place_of_a_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let component = Prebuilt::of(guest("wasi-http")).unwrap();
+    let permission =
+        Permission { permission: PermissionKind::HttpWrite, resource: "https://prices.example.com/v1*".to_owned() };
+    let manifest = Manifest { permissions: vec![permission], ..Manifest::default() };
+    let runner = Runner::open(&component, &manifest, folder.path()).await.unwrap();
+    for (answer, told) in [
+        (
+            json!({"response": {"status": 201, "headers": [["x-b", "c"]], "body": "ok"}}),
+            json!({"ok": {"status": 201, "headers": [["x-b", "c"]], "body": "ok", "end": "closed"}}),
+        ),
+        (json!({"error": {"timed-out": "x"}}), json!({"err": "ErrorCode::HttpResponseTimeout"})),
+        (json!({"error": {"permission-denied": "x"}}), json!({"err": "ErrorCode::HttpRequestDenied"})),
+        (
+            json!({"response": {"status": 200, "headers": [["a b", "c"]]}}),
+            json!({"err": "ErrorCode::HttpProtocolError"}),
+        ),
+    ] {
+        let mut case = case(folder.path(), &answer).read().unwrap();
+        case.expect.output = Some(Json::of(&json!([told])));
+        let report = runner.run(&case).await.unwrap();
+        assert!(report.has_passed(), "{answer}: {report:?}");
+    }
+    let mut other = case(folder.path(), &json!({"response": {"status": 200}})).read().unwrap();
+    other.http[0].request.url = "https://prices.example.com/v2".to_owned();
+    let report = runner.run(&other).await.unwrap();
+    assert_eq!(report.host_calls.len(), 2, "one that nobody answers, and one that nobody asks for: {report:?}");
+
+    // As on a gateway: without the permission nobody is asked.
+    let other_folder = tempfile::tempdir().unwrap();
+    let runner = Runner::open(&component, &Manifest::default(), other_folder.path()).await.unwrap();
+    let mut denied = case(folder.path(), &json!({"response": {"status": 200}})).read().unwrap();
+    denied.expect.output = Some(Json::of(&json!([{"err": "ErrorCode::HttpRequestDenied"}])));
+    let report = runner.run(&denied).await.unwrap();
+    assert!(report.differences.is_empty(), "{report:?}");
+    assert_eq!(report.denials, ["http:write https://prices.example.com/v1"]);
 }

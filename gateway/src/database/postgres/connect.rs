@@ -10,8 +10,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -20,11 +20,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, TargetSessionAttrs};
-use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream as _};
 use tokio_postgres::{Client, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::failure::Failure;
+use super::line::{self, DriverEnd, Line};
 use crate::config::PostgresUrl;
 use crate::tls;
 
@@ -53,12 +54,15 @@ pub(super) struct Connector {
 }
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
-type TlsOf<T> = <T as MakeTlsConnect<Counted>>::TlsConnect;
+type TlsOver<S> = <MakeRustlsConnect as MakeTlsConnect<S>>::TlsConnect;
+type Encrypted<S> = <MakeRustlsConnect as MakeTlsConnect<S>>::Stream;
 
 /// A connection that is driven.
 pub(super) struct Wire {
     pub(super) client: Client,
     pub(super) budget: Arc<ReadBudget>,
+    /// What the client's driver uses too.
+    pub(super) line: Line,
     driver: JoinHandle<()>,
     peer: Peer,
 }
@@ -113,31 +117,44 @@ impl Connector {
         let budget = Arc::new(ReadBudget::default());
         budget.grant(GREETING_BYTES);
         let stream = peer.open(&budget).await?;
-        let tls = self.tls(&peer.name)?;
+        let (plain, stream) = line::shared(stream);
+        let encrypted = Arc::default();
+        let tls = Sharing { tls: self.tls::<DriverEnd>(&peer.name)?, line: Arc::clone(&encrypted) };
         let (client, mut connection) = self.url.connection.connect_raw(stream, tls).await?;
+        let encrypted = encrypted.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let line = encrypted.unwrap_or(plain);
         let driver = tokio::spawn(async move {
             // What the server says unasked is for nobody.
             while let Some(Ok(_)) = poll_fn(|cx| connection.poll_message(cx)).await {}
         });
-        let wire = Wire { client, budget, driver, peer };
+        let wire = Wire { client, budget, line, driver, peer };
         wire.check_role(self.url.connection.get_target_session_attrs()).await?;
         Ok(wire)
     }
 
-    fn tls(&self, name: &str) -> Result<TlsOf<MakeRustlsConnect>, Infallible> {
-        MakeTlsConnect::<Counted>::make_tls_connect(&mut self.tls.clone(), name)
+    fn tls<S>(&self, name: &str) -> Result<TlsOver<S>, Infallible>
+    where
+        MakeRustlsConnect: MakeTlsConnect<S, Error = Infallible>,
+    {
+        MakeTlsConnect::<S>::make_tls_connect(&mut self.tls.clone(), name)
     }
 
     /// Has the server end what runs on a connection, and waits until it has. A request that comes between two
     /// messages of one flight ends nothing, so it's repeated. Where the connection is lost it's sent once: nothing
     /// tells whether it was of use. Not longer than [`CANCEL_TIMEOUT`].
-    pub(super) async fn cancel(&self, wire: &Wire) {
+    pub(super) async fn cancel(&self, wire: &mut Wire) {
+        let Wire { client, line, peer, .. } = wire;
         let cancelled = tokio::time::timeout(CANCEL_TIMEOUT, async {
-            // Answered after all that was sent before it, or refused at once by a connection that is broken.
-            let mut ended = pin!(wire.client.batch_execute(""));
+            // Refused at once by a connection that is broken.
+            let mut ended = pin!(async {
+                if line.settle().await.is_ok() {
+                    // Answered after all that was sent before it.
+                    let _ = client.batch_execute("").await;
+                }
+            });
             loop {
                 // A server that can't be reached has its own timeout.
-                let _ = self.request_cancel(wire).await;
+                let _ = self.request_cancel(client, peer).await;
                 if tokio::time::timeout(CANCEL_INTERVAL, ended.as_mut()).await.is_ok() {
                     break;
                 }
@@ -150,12 +167,12 @@ impl Connector {
         }
     }
 
-    async fn request_cancel(&self, wire: &Wire) -> Result<(), AnyError> {
+    async fn request_cancel(&self, client: &Client, peer: &Peer) -> Result<(), AnyError> {
         let budget = Arc::new(ReadBudget::default());
         budget.grant(GREETING_BYTES);
-        let stream = wire.peer.open(&budget).await?;
-        let tls = self.tls(&wire.peer.name)?;
-        Ok(wire.client.cancel_token().cancel_query_raw(stream, tls).await?)
+        let stream = peer.open(&budget).await?;
+        let tls = self.tls::<Counted>(&peer.name)?;
+        Ok(client.cancel_token().cancel_query_raw(stream, tls).await?)
     }
 }
 
@@ -200,7 +217,7 @@ async fn peers(host: &Host, port: u16) -> io::Result<Vec<Peer>> {
 
 impl Peer {
     async fn open(&self, budget: &Arc<ReadBudget>) -> io::Result<Counted> {
-        let stream: Box<dyn Stream> = match &self.address {
+        let stream: Box<dyn Socket> = match &self.address {
             Address::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;
@@ -266,14 +283,42 @@ impl ReadBudget {
     }
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
 
 /// A socket whose server is held to a budget.
 struct Counted {
-    stream: Box<dyn Stream>,
+    stream: Box<dyn Socket>,
     budget: Arc<ReadBudget>,
+}
+
+impl line::Stream for Counted {}
+
+impl line::Stream for Encrypted<DriverEnd> {
+    fn binding(&self) -> ChannelBinding {
+        self.channel_binding()
+    }
+}
+
+/// Makes TLS of a connection, and shares what is inside of it.
+struct Sharing {
+    tls: TlsOver<DriverEnd>,
+    line: Arc<Mutex<Option<Line>>>,
+}
+
+impl TlsConnect<DriverEnd> for Sharing {
+    type Stream = DriverEnd;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<DriverEnd>> + Send>>;
+
+    fn connect(self, stream: DriverEnd) -> Self::Future {
+        Box::pin(async move {
+            let (line, driver) = line::shared(self.tls.connect(stream).await?);
+            *self.line.lock().unwrap_or_else(PoisonError::into_inner) = Some(line);
+            Ok(driver)
+        })
+    }
 }
 
 impl AsyncRead for Counted {

@@ -3,23 +3,10 @@
 //! Owns the binary formats of the types that have a form in JSON of their own; all others are asked for as
 //! PostgreSQL's text. Invariant: what doesn't have the form of its type is an error, never a panic.
 
-use tokio_postgres::types::{FromSql, Kind, Type};
+use tokio_postgres::types::{Kind, Type};
 
 use super::super::json::Json;
 use super::datetime;
-
-/// A value as it was sent.
-pub(super) struct Raw<'a>(pub(super) &'a [u8]);
-
-impl<'a> FromSql<'a> for Raw<'a> {
-    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        Ok(Self(raw))
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-}
 
 /// How a column's values are read.
 #[derive(Debug, Clone, PartialEq, Eq)]

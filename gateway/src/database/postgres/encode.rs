@@ -7,10 +7,9 @@
 use std::borrow::Cow;
 
 use base64::Engine as _;
-use bytes::BytesMut;
 use serde::de::{Deserializer as _, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
-use tokio_postgres::types::{Format, IsNull, Kind, ToSql, Type, to_sql_checked};
+use tokio_postgres::types::{Kind, Type};
 
 use super::super::Error;
 use super::super::params::Param;
@@ -21,29 +20,10 @@ const DIMENSIONS_MAX: usize = 6;
 /// A parameter as text, or NULL.
 pub(super) struct Encoded(Option<String>);
 
-// The driver logs parameters where somebody asks it to.
-impl std::fmt::Debug for Encoded {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("…")
+impl Encoded {
+    pub(super) fn text(&self) -> Option<&str> {
+        self.0.as_deref()
     }
-}
-
-impl ToSql for Encoded {
-    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        let Some(text) = &self.0 else { return Ok(IsNull::Yes) };
-        out.extend_from_slice(text.as_bytes());
-        Ok(IsNull::No)
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-
-    fn encode_format(&self, _: &Type) -> Format {
-        Format::Text
-    }
-
-    to_sql_checked!();
 }
 
 /// The parameters of a statement that has these types.

@@ -8,9 +8,12 @@ use std::error::Error as _;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use super::super::Error;
+use super::flight::Answer;
 
 /// What one message of a server may take in an answer. A function may raise any text.
 const MESSAGE_CHARACTERS_MAX: usize = 1_000;
+
+const LOST: &str = "the connection to the database was lost";
 
 /// Why a statement failed.
 #[derive(Debug)]
@@ -18,13 +21,21 @@ pub(super) enum Failure {
     /// By us, with nothing left running on the connection.
     Refused(Error),
     /// The server, or the way to it, before a transaction began: nothing of the statement was done.
-    NotBegun(tokio_postgres::Error),
+    NotBegun(Fault),
     /// The server, or the way to it, later.
-    Database(tokio_postgres::Error),
+    Database(Fault),
     /// No connection could be made.
     Unreachable(Box<dyn std::error::Error + Send + Sync>),
     /// It was given up here while the server went on.
     Abandoned(Error),
+}
+
+/// What a server, or the way to it, did: as the driver tells it, or as it was heard in a flight.
+#[derive(Debug)]
+pub(super) enum Fault {
+    Driver(tokio_postgres::Error),
+    Answer(Answer),
+    Line(std::io::Error),
 }
 
 /// Why a statement that could not begin may at a second try.
@@ -39,7 +50,28 @@ pub(super) enum Stale {
 
 impl From<tokio_postgres::Error> for Failure {
     fn from(error: tokio_postgres::Error) -> Self {
-        Self::Database(error)
+        Self::Database(error.into())
+    }
+}
+
+impl From<tokio_postgres::Error> for Fault {
+    fn from(error: tokio_postgres::Error) -> Self {
+        match error.as_db_error() {
+            Some(answer) => Self::Answer(answer.into()),
+            None => Self::Driver(error),
+        }
+    }
+}
+
+impl From<&DbError> for Answer {
+    fn from(error: &DbError) -> Self {
+        Self {
+            is_fatal: matches!(error.parsed_severity(), Some(Severity::Fatal | Severity::Panic)),
+            code: error.code().clone(),
+            message: error.message().to_owned(),
+            context: error.where_().map(str::to_owned),
+            routine: error.routine().map(str::to_owned),
+        }
     }
 }
 
@@ -48,22 +80,25 @@ impl Failure {
     pub(super) fn leaves_connection(&self) -> bool {
         match self {
             Self::Refused(_) => true,
-            // Where one that was prepared is gone, so are those of the driver, which it doesn't notice.
-            Self::NotBegun(error) | Self::Database(error) => error
-                .as_db_error()
-                .is_some_and(|error| !is_fatal(error) && *error.code() != SqlState::INVALID_SQL_STATEMENT_NAME),
-            Self::Unreachable(_) | Self::Abandoned(_) => false,
+            // Where one that was prepared is gone, so are others, which nobody noticed.
+            Self::NotBegun(Fault::Answer(answer)) | Self::Database(Fault::Answer(answer)) => {
+                !answer.is_fatal && answer.code != SqlState::INVALID_SQL_STATEMENT_NAME
+            }
+            Self::NotBegun(_) | Self::Database(_) | Self::Unreachable(_) | Self::Abandoned(_) => false,
         }
     }
 
     /// Whether another try may go well, and why: nothing was done yet, or it was rolled back.
     pub(super) fn stale(&self) -> Option<Stale> {
-        let is_stale = match self {
-            Self::NotBegun(error) => return is_lost_connection(error).then_some(Stale::Connection),
-            Self::Database(error) => error.as_db_error().is_some_and(is_stale_statement),
-            Self::Refused(_) | Self::Unreachable(_) | Self::Abandoned(_) => false,
-        };
-        is_stale.then_some(Stale::Statement)
+        match self {
+            Self::NotBegun(fault) if fault.is_lost_connection() => Some(Stale::Connection),
+            Self::NotBegun(Fault::Answer(answer)) | Self::Database(Fault::Answer(answer)) => {
+                is_stale_statement(answer).then_some(Stale::Statement)
+            }
+            Self::NotBegun(_) | Self::Database(_) | Self::Refused(_) | Self::Unreachable(_) | Self::Abandoned(_) => {
+                None
+            }
+        }
     }
 
     /// In words for the step.
@@ -71,9 +106,10 @@ impl Failure {
         match self {
             Self::Refused(error) | Self::Abandoned(error) => error,
             Self::Unreachable(source) => failed("the database can't be reached", source),
-            Self::NotBegun(error) | Self::Database(error) => match error.as_db_error() {
-                Some(answer) => told(answer),
-                None => failed("the connection to the database was lost", error.into()),
+            Self::NotBegun(fault) | Self::Database(fault) => match fault {
+                Fault::Answer(answer) => told(&answer),
+                Fault::Driver(error) => failed(LOST, error.into()),
+                Fault::Line(error) => failed(LOST, error.into()),
             },
         }
     }
@@ -83,30 +119,31 @@ fn failed(what: &str, source: Box<dyn std::error::Error + Send + Sync>) -> Error
     Error::Failed { what: what.to_owned(), is_transient: true, source: Some(source) }
 }
 
-fn is_lost_connection(error: &tokio_postgres::Error) -> bool {
-    match error.as_db_error() {
-        Some(answer) => is_fatal(answer),
-        None => error.is_closed() || error.source().is_some_and(<dyn std::error::Error>::is::<std::io::Error>),
+impl Fault {
+    fn is_lost_connection(&self) -> bool {
+        match self {
+            Self::Answer(answer) => answer.is_fatal,
+            Self::Driver(error) => {
+                error.is_closed() || error.source().is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
+            }
+            Self::Line(_) => true,
+        }
     }
 }
 
-fn is_stale_statement(answer: &DbError) -> bool {
-    let has_other_columns =
-        *answer.code() == SqlState::FEATURE_NOT_SUPPORTED && answer.routine() == Some("RevalidateCachedQuery");
-    // Of the driver's own message: a function may raise the same, after it did something.
-    let is_gone = *answer.code() == SqlState::INVALID_SQL_STATEMENT_NAME
-        && answer.routine() == Some("FetchPreparedStatement")
-        && answer.where_().is_none();
+fn is_stale_statement(answer: &Answer) -> bool {
+    let routine = answer.routine.as_deref();
+    let has_other_columns = answer.code == SqlState::FEATURE_NOT_SUPPORTED && routine == Some("RevalidateCachedQuery");
+    // Of the protocol's own message: a function may raise the same, after it did something.
+    let is_gone = answer.code == SqlState::INVALID_SQL_STATEMENT_NAME
+        && routine == Some("FetchPreparedStatement")
+        && answer.context.is_none();
     has_other_columns || is_gone
 }
 
-fn is_fatal(error: &DbError) -> bool {
-    matches!(error.parsed_severity(), Some(Severity::Fatal | Severity::Panic))
-}
-
-fn told(answer: &DbError) -> Error {
-    let message: String = answer.message().chars().take(MESSAGE_CHARACTERS_MAX).collect();
-    let code = answer.code();
+fn told(answer: &Answer) -> Error {
+    let message: String = answer.message.chars().take(MESSAGE_CHARACTERS_MAX).collect();
+    let code = &answer.code;
     if *code == SqlState::QUERY_CANCELED {
         return Error::TimedOut;
     }
@@ -124,8 +161,8 @@ fn told(answer: &DbError) -> Error {
 }
 
 /// The parameter whose text its type doesn't take, which PostgreSQL tells in the context.
-fn parameter(answer: &DbError) -> Option<u32> {
-    let (_, rest) = answer.where_()?.split_once("portal parameter $")?;
+fn parameter(answer: &Answer) -> Option<u32> {
+    let (_, rest) = answer.context.as_deref()?.split_once("portal parameter $")?;
     let digits = rest.find(|character: char| !character.is_ascii_digit()).unwrap_or(rest.len());
     rest.get(..digits)?.parse().ok()
 }

@@ -9,6 +9,9 @@ mod datetime;
 mod decode;
 mod encode;
 mod failure;
+mod flight;
+mod line;
+mod message;
 mod pool;
 mod session;
 mod statement;
@@ -17,7 +20,9 @@ mod tests;
 
 use self::connect::Connector;
 use self::failure::{Failure, Stale};
-use self::pool::{Connections, Lease};
+pub(super) use self::pool::Connections;
+use self::pool::Lease;
+use super::caller::{Caller, CallerId};
 use super::params::Param;
 use super::{Bounds, Error, Statement};
 use crate::config;
@@ -47,7 +52,12 @@ impl Pool {
     }
 
     /// The rows of a statement that only reads. Dropped, it is cancelled.
-    pub(super) async fn query(&self, statement: Statement<'_>, bounds: Bounds) -> Result<String, Error> {
+    pub(super) async fn query(
+        &self,
+        statement: Statement<'_>,
+        bounds: Bounds,
+        caller: &mut Caller,
+    ) -> Result<String, Error> {
         let sql = statement::reading(statement.sql)?;
         let params = Param::list(statement.params)?;
         let params = params.as_slice();
@@ -55,14 +65,14 @@ impl Pool {
             let rows = lease.session().query(sql, params, bounds).await;
             (lease, rows)
         };
-        let (lease, rows) = self.run(sql, query).await?;
+        let (lease, rows) = self.run(sql, caller, query).await?;
         lease.give_back();
         Ok(rows)
     }
 
     /// The number of rows that a statement changed. Dropped, it is cancelled, and what wasn't committed by
     /// then isn't done.
-    pub(super) async fn execute(&self, statement: Statement<'_>) -> Result<u64, Error> {
+    pub(super) async fn execute(&self, statement: Statement<'_>, caller: &mut Caller) -> Result<u64, Error> {
         let sql = statement::writing(statement.sql)?;
         let params = Param::list(statement.params)?;
         let params = params.as_slice();
@@ -70,7 +80,7 @@ impl Pool {
             let changed = lease.session().change(sql, params).await;
             (lease, changed)
         };
-        let (mut lease, changed) = self.run(sql, change).await?;
+        let (mut lease, changed) = self.run(sql, caller, change).await?;
         // What it returned may have used up all, and a commit that isn't answered may have been done.
         lease.session().wire.budget.grant(WIRE_BYTES_MORE);
         // Never a second time: it may have been done.
@@ -85,11 +95,12 @@ impl Pool {
     }
 
     /// Does `work` on a connection; once more on another where it could not begin for what the first one was.
-    async fn run<T, F>(&self, sql: &str, work: impl Fn(Lease) -> F) -> Result<(Lease, T), Error>
+    async fn run<T, F>(&self, sql: &str, caller: &mut Caller, work: impl Fn(Lease) -> F) -> Result<(Lease, T), Error>
     where
         F: Future<Output = (Lease, Result<T, Failure>)>,
     {
-        let (mut lease, failure) = match work(self.lease().await?).await {
+        let caller = caller.visit(&self.connections);
+        let (mut lease, failure) = match work(self.lease(caller).await?).await {
             (lease, Ok(done)) => return Ok((lease, done)),
             (lease, Err(failure)) => (lease, failure),
         };
@@ -100,17 +111,17 @@ impl Pool {
             Some(Stale::Connection) => self.connections.forget_idle(),
         }
         self.end(lease, failure);
-        let mut lease = self.lease().await?;
+        let mut lease = self.lease(caller).await?;
         // What was stale on one connection is on all.
         lease.session().forget(sql);
-        match work(lease).await {
+        match Box::pin(work(lease)).await {
             (lease, Ok(done)) => Ok((lease, done)),
             (lease, Err(failure)) => Err(self.end(lease, failure)),
         }
     }
 
-    async fn lease(&self) -> Result<Lease, Error> {
-        self.connections.lease().await.map_err(Failure::into_error)
+    async fn lease(&self, caller: CallerId) -> Result<Lease, Error> {
+        self.connections.lease(caller).await.map_err(Failure::into_error)
     }
 
     /// Lets go of a connection whose statement failed, and says why it did.

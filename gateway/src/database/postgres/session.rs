@@ -4,22 +4,24 @@
 //! in a transaction of its own that is read only and never committed; a change is committed only after it
 //! went well; and a connection is clean when nothing of a session is left but what this file prepared.
 
-use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::TryStreamExt as _;
-use futures_util::future::{join, join3};
 use lru::LruCache;
+use tokio::time::Instant;
 use tokio_postgres::types::{Kind, Type};
-use tokio_postgres::{Client, RowStream, SimpleQueryMessage, SimpleQueryRow, SimpleQueryStream, Statement};
+use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow, Statement};
+use uuid::Uuid;
 
-use super::super::json::Rows;
+use super::super::json::{Columns, Json, Rows};
 use super::super::params::Param;
 use super::super::{Bounds, Error};
 use super::connect::Wire;
-use super::decode::{Malformed, Raw, Shape};
+use super::decode::{Malformed, Shape};
 use super::encode::{self, Encoded};
 use super::failure::Failure;
+use super::flight::{self, Begin, Described, Flight};
+use super::message::{self, Body, Format};
 use super::statement;
 
 /// Prepared on one connection: what a few modules ask for again and again. Each is memory of the server's too.
@@ -32,21 +34,33 @@ const NESTED_BYTES_MAX: u64 = 16 * 1024;
 /// A statement that is longer is prepared each time: nobody writes one by hand.
 const STATEMENT_BYTES_MAX: usize = 16 * 1024;
 
-// What a rolled-back transaction that was read only can leave behind: locks of the session, and what was
-// prepared with SQL. That may have the name of one of ours, so its connection is not used again. All else,
-// settings, roles, channels, cursors, is as it was before the transaction.
-macro_rules! check {
-    () => {
+/// What `BEGIN READ ONLY` is prepared as: half of what it takes is being parsed. A statement that has the name stand for
+/// another one finds itself in a transaction that is read only all the same, as a session is, and that `ROLLBACK`, which
+/// has no name, ends as well.
+const BEGIN_QUERY: &str = "begin";
+
+/// What a rolled-back transaction that was read only can leave behind: locks of the session, what was prepared with SQL,
+/// and a seed, by which `random()` would tell the next what it told the one before. What was prepared may have the name
+/// of one of ours, so its connection is not used again. All else, settings, roles, channels, cursors, is as it was
+/// before the transaction. Not prepared itself, for that reason.
+fn check() -> String {
+    // As many digits as a seed has, and no operator, which might be another's.
+    let seed = Uuid::new_v4().as_u64_pair().1 % 10_000_000_000_000_000;
+    format!(
         "SELECT pg_catalog.pg_advisory_unlock_all(), \
-         EXISTS (SELECT FROM pg_catalog.pg_prepared_statement() AS p WHERE p.from_sql)"
-    };
+            EXISTS (SELECT FROM pg_catalog.pg_prepared_statement() AS p WHERE p.from_sql), \
+            pg_catalog.setseed(0.{seed:016})"
+    )
 }
-const CHECK: &str = check!();
 
-/// The same behind a query, whose transaction it ends.
-const CLEAN_AFTER_QUERY: &str = concat!("ROLLBACK; ", check!());
+/// For so long after its last answer a connection is presumed to be one. A query that finds it isn't fails, after more
+/// it is made again on another: it would not be known to have begun else, which takes the server another send.
+const PRESUMED_ALIVE: Duration = Duration::from_secs(1);
 
-/// For one that may have written. With [`CHECK`] it is what `DISCARD ALL` does but for what was prepared here,
+/// What the answer to a cleaning has room in.
+const CLEANING_BYTES_MAX: u64 = 64 * 1024;
+
+/// For one that may have written. With [`check`] it is what `DISCARD ALL` does but for what was prepared here,
 /// which is what makes a statement fast.
 const DISCARD: &str = "\
     CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES; ";
@@ -55,7 +69,15 @@ const DISCARD: &str = "\
 pub(super) struct Session {
     pub(super) wire: Wire,
     statements: LruCache<(Purpose, String), Arc<Prepared>>,
+    /// Names of those that nobody will ask for again. The server keeps them until the next is prepared, so there are never
+    /// more than a few.
+    forgotten: Vec<String>,
+    /// How many names were given.
+    named: u64,
+    is_begin_prepared: bool,
     cleaning: Cleaning,
+    /// When it last answered.
+    heard_at: Instant,
 }
 
 /// What a text is prepared for.
@@ -66,18 +88,23 @@ enum Purpose {
 }
 
 /// What makes a connection clean after its last statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cleaning {
+    /// It is clean.
+    Nothing,
+    /// A query was rolled back.
+    Check,
     /// No transaction is open, and one may have been committed.
     Discard,
     RollBackAndDiscard,
-    /// It is under way, sent behind a query; this is its answer.
-    Sent(Pin<Box<SimpleQueryStream>>),
 }
 
 /// A statement that is prepared, and how its columns are read.
 struct Prepared {
-    statement: Statement,
-    columns: Vec<(String, Shape)>,
+    name: String,
+    parameters: Vec<Type>,
+    columns: Columns,
+    shapes: Vec<Shape>,
     /// What the database's types were then.
     types: Types,
 }
@@ -90,61 +117,64 @@ enum Types {
     Deep,
 }
 
-/// What one statement is sent with.
-struct Ready {
-    prepared: Arc<Prepared>,
-    parameters: Vec<Encoded>,
-    /// What goes before it.
-    begin: &'static str,
-}
-
 impl Session {
     pub(super) fn new(wire: Wire) -> Self {
-        Self { wire, statements: LruCache::unbounded(), cleaning: Cleaning::Discard }
+        Self {
+            wire,
+            statements: LruCache::unbounded(),
+            forgotten: Vec::new(),
+            named: 0,
+            is_begin_prepared: false,
+            cleaning: Cleaning::Nothing,
+            heard_at: Instant::now(),
+        }
     }
 
     /// The rows of a statement that only reads, as JSON. Dropped in the middle, the server goes on.
     pub(super) async fn query(&mut self, sql: &str, params: &[Param<'_>], bounds: Bounds) -> Result<String, Failure> {
-        let Ready { prepared, parameters, begin } = self.ready(Purpose::Query, sql, params).await?;
-        let names = prepared.columns.iter().map(|(name, _)| name.as_str());
-        let mut rows = Rows::new(names, bounds).map_err(Failure::Refused)?;
-        let client = &self.wire.client;
+        let (prepared, parameters) = self.ready(Purpose::Query, sql, params).await?;
+        let mut rows = Rows::of(prepared.columns.clone(), bounds);
+        // In one flight: where one of them fails, the server passes over those after it. Once there is a snapshot,
+        // which is before the statement runs, nothing makes it read-write; what a read-only transaction can change
+        // all the same, large objects before PostgreSQL 16, is rolled back.
+        let begin = if self.heard_at.elapsed() < PRESUMED_ALIVE { Begin::WithAnswer } else { Begin::First };
+        let out = self.wire.line.begin();
         self.cleaning = Cleaning::RollBackAndDiscard;
-        // In one flight, with what cleans up behind it: the server goes on by itself, and the step has its answer
-        // before. Once there is a snapshot, which is before it runs, nothing makes it read-write; what a
-        // read-only transaction can change all the same, large objects before PostgreSQL 16, is rolled back.
-        let (begun, rows_begun, cleaning) = join3(
-            client.batch_execute(begin),
-            client.query_raw(&prepared.statement, parameters.iter()),
-            client.simple_query_raw(CLEAN_AFTER_QUERY),
-        )
-        .await;
-        if let Ok(answer) = cleaning {
-            self.cleaning = Cleaning::Sent(Box::pin(answer));
+        message::run(out, BEGIN_QUERY, &[], Format::Text);
+        if begin == Begin::First {
+            message::flush(out);
         }
-        begun.map_err(Failure::NotBegun)?;
-        collect(rows_begun?, &prepared, &mut rows).await?;
+        message::run(out, &prepared.name, &parameters, Format::Binary);
+        message::parse(out, "", "ROLLBACK");
+        message::run(out, "", &[], Format::Text);
+        message::sync(out);
+        flight::hear(&mut self.wire.line, Flight::Query(begin), |row| write(row, &prepared, &mut rows)).await?;
+        self.heard_at = Instant::now();
+        self.cleaning = Cleaning::Check;
         Ok(rows.finish())
     }
 
     /// Runs a statement that may write, up to but not including the commit. Dropped in the middle, nothing is
     /// changed.
     pub(super) async fn change(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64, Failure> {
-        let Ready { prepared, parameters, begin } = self.ready(Purpose::Change, sql, params).await?;
-        let client = &self.wire.client;
+        let (prepared, parameters) = self.ready(Purpose::Change, sql, params).await?;
+        // In one flight. Where it doesn't begin, what follows is passed over.
+        let out = self.wire.line.begin();
         self.cleaning = Cleaning::RollBackAndDiscard;
-        // In one flight. Where it doesn't begin, what follows is refused: a session is read only.
-        let change = client.execute_raw(&prepared.statement, parameters.iter());
-        let (begun, changed) = join(client.batch_execute(begin), change).await;
-        begun.map_err(Failure::NotBegun)?;
-        let changed = changed?;
+        message::parse(out, "", "BEGIN READ WRITE");
+        message::run(out, "", &[], Format::Text);
+        message::flush(out);
+        message::run(out, &prepared.name, &parameters, Format::Text);
+        message::sync(out);
+        // Nobody reads what it returns.
+        let rows_changed = flight::hear(&mut self.wire.line, Flight::Change, |_| Ok(())).await?;
         // They are everyone's who uses the database.
         if prepared.types == Types::Shallow && statement::may_make_types(sql) && self.types_now().await? == Types::Deep
         {
             self.forget(sql);
             return Err(nested());
         }
-        Ok(changed)
+        Ok(rows_changed)
     }
 
     async fn types_now(&self) -> Result<Types, Failure> {
@@ -159,53 +189,70 @@ impl Session {
         Ok(())
     }
 
-    /// Makes the connection as if it were new, and tells whether it is.
-    pub(super) async fn reset(&mut self) -> bool {
-        let client = &self.wire.client;
-        let answer = match std::mem::replace(&mut self.cleaning, Cleaning::Discard) {
-            Cleaning::Sent(answer) => answer.try_collect().await,
-            // A server logs a warning for what is rolled back and never began.
-            Cleaning::Discard => client.simple_query(&format!("{DISCARD}{CHECK}")).await,
-            Cleaning::RollBackAndDiscard => client.simple_query(&format!("ROLLBACK; {DISCARD}{CHECK}")).await,
-        };
-        answer.is_ok_and(|answer| is_clean(&answer))
+    /// Whether nothing was left on it but what a query can leave, which only others must not find.
+    pub(super) fn is_rolled_back(&self) -> bool {
+        self.cleaning == Cleaning::Check && !self.wire.line.is_broken()
     }
 
-    /// Forgets a statement that the server has no more.
+    /// Makes the connection as if it were new, and tells whether it is.
+    pub(super) async fn reset(&mut self) -> bool {
+        self.wire.budget.grant(CLEANING_BYTES_MAX);
+        let client = &self.wire.client;
+        let answer = match self.cleaning {
+            Cleaning::Nothing => return true,
+            Cleaning::Check => client.simple_query(&check()).await,
+            // A server logs a warning for what is rolled back and never began.
+            Cleaning::Discard => client.simple_query(&format!("{DISCARD}{}", check())).await,
+            Cleaning::RollBackAndDiscard => client.simple_query(&format!("ROLLBACK; {DISCARD}{}", check())).await,
+        };
+        let is_clean = answer.is_ok_and(|answer| is_clean(&answer));
+        if is_clean {
+            self.cleaning = Cleaning::Nothing;
+            self.heard_at = Instant::now();
+        }
+        is_clean
+    }
+
+    /// Forgets a statement that the server has no more, or has otherwise, and how to begin, which may be gone with it.
     pub(super) fn forget(&mut self, sql: &str) {
+        self.is_begin_prepared = false;
         for purpose in [Purpose::Query, Purpose::Change] {
-            self.statements.pop(&(purpose, sql.to_owned()));
+            let prepared = self.statements.pop(&(purpose, sql.to_owned()));
+            self.forgotten.extend(prepared.map(|prepared| prepared.name.clone()));
         }
     }
 
-    async fn ready(&mut self, purpose: Purpose, sql: &str, params: &[Param<'_>]) -> Result<Ready, Failure> {
+    async fn ready(
+        &mut self,
+        purpose: Purpose,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<(Arc<Prepared>, Vec<Encoded>), Failure> {
         let key = (purpose, sql.to_owned());
-        let known = self.statements.get(&key).map(Arc::clone);
-        let (prepared, begin) = match (known, purpose) {
-            (Some(prepared), Purpose::Query) => (prepared, "BEGIN READ ONLY"),
-            (Some(prepared), Purpose::Change) => (prepared, "BEGIN READ WRITE"),
-            (None, Purpose::Query) => (self.prepare(key).await?, "ROLLBACK; BEGIN READ ONLY"),
-            (None, Purpose::Change) => (self.prepare(key).await?, "ROLLBACK; BEGIN READ WRITE"),
+        let prepared = match self.statements.get(&key).map(Arc::clone) {
+            Some(prepared) => prepared,
+            // Boxed: most find theirs, and would move what this takes.
+            None => Box::pin(self.prepare(key)).await?,
         };
-        let parameters = encode::parameters(params, prepared.statement.params()).map_err(Failure::Refused)?;
-        Ok(Ready { prepared, parameters, begin })
+        let parameters = encode::parameters(params, &prepared.parameters).map_err(Failure::Refused)?;
+        Ok((prepared, parameters))
     }
 
-    /// Prepares a statement in a transaction that is left open, to be rolled back. What a literal means is worked
+    /// Prepares a statement in a transaction that is rolled back. What a literal means is worked
     /// out by functions too where its type has some: they can't write. And all that is read of types is of one
     /// snapshot, so that those that the driver follows are those that were checked.
     async fn prepare(&mut self, key: (Purpose, String)) -> Result<Arc<Prepared>, Failure> {
         self.cleaning = Cleaning::RollBackAndDiscard;
         let client = &self.wire.client;
         let begin = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}", nesting());
-        let answer = client.simple_query(&begin).await.map_err(Failure::NotBegun)?;
+        let answer = client.simple_query(&begin).await.map_err(|error| Failure::NotBegun(error.into()))?;
         let types = types(&answer);
         // Whether they are the statement's is known when the driver follows them: it's stopped before it's too deep.
         let left = self.wire.budget.left();
         if types == Types::Deep {
             self.wire.budget.grant(NESTED_BYTES_MAX.min(left));
         }
-        let prepared = Prepared::new(client, types, key.0, &key.1).await;
+        let known = Known::new(client, key.0, &key.1).await;
         if types == Types::Deep {
             if self.wire.budget.is_used_up() {
                 return Err(nested());
@@ -214,14 +261,59 @@ impl Session {
         }
         // It keeps what it learns of types for as long as the connection lives, those that are dropped too.
         client.clear_type_cache();
-        let prepared = Arc::new(prepared?);
-        if key.1.len() <= STATEMENT_BYTES_MAX {
-            self.statements.put(key, Arc::clone(&prepared));
-        }
-        if self.statements.len() > STATEMENTS_MAX {
-            self.statements.pop_lru();
-        }
+        let known = known?;
+        let name = self.name(&known).await?;
+        let (parameters, columns, shapes) = (known.parameters(), known.columns, known.shapes);
+        let prepared = Arc::new(Prepared { name, parameters, columns, shapes, types });
+        self.keep(key, &prepared);
+        // The driver's own, which it has closed by the time it answers.
+        drop((known.statement, known.cast));
+        self.wire.client.batch_execute("ROLLBACK").await?;
+        self.cleaning = Cleaning::Check;
+        self.heard_at = Instant::now();
         Ok(prepared)
+    }
+
+    /// Prepares what the driver has looked at, since it doesn't tell its names, and sees that it is still the same.
+    async fn name(&mut self, known: &Known) -> Result<String, Failure> {
+        self.named += 1;
+        let name = format!("q{}", self.named);
+        let out = self.wire.line.begin();
+        // Before all that may fail, since the server passes over what is behind that: else a step whose statements all
+        // do would have it keep every one.
+        self.forgotten.drain(..).for_each(|name| message::close(out, &name));
+        if !self.is_begin_prepared {
+            message::close(out, BEGIN_QUERY);
+            message::parse(out, BEGIN_QUERY, "BEGIN READ ONLY");
+        }
+        message::parse(out, &name, &known.sql);
+        message::describe(out, &name);
+        message::sync(out);
+        let described = flight::described(&mut self.wire.line).await;
+        // Where one failed it was the second.
+        self.is_begin_prepared = true;
+        let failure = match described {
+            Ok(described) if described == known.described() => return Ok(name),
+            Ok(_) => {
+                let what = "a table of the statement was altered while it was prepared".to_owned();
+                Failure::Refused(Error::Failed { what, is_transient: true, source: None })
+            }
+            Err(failure) => failure,
+        };
+        self.forgotten.push(name);
+        Err(failure)
+    }
+
+    fn keep(&mut self, key: (Purpose, String), prepared: &Arc<Prepared>) {
+        if key.1.len() > STATEMENT_BYTES_MAX {
+            self.forgotten.push(prepared.name.clone());
+            return;
+        }
+        self.statements.put(key, Arc::clone(prepared));
+        if self.statements.len() > STATEMENTS_MAX {
+            let (_, oldest) = self.statements.pop_lru().unzip();
+            self.forgotten.extend(oldest.map(|oldest| oldest.name.clone()));
+        }
     }
 }
 
@@ -265,48 +357,63 @@ fn nesting() -> String {
     )
 }
 
-impl Prepared {
-    async fn new(client: &Client, types: Types, purpose: Purpose, sql: &str) -> Result<Self, Failure> {
+/// What the driver finds out of a statement.
+struct Known {
+    sql: String,
+    statement: Statement,
+    /// The same with columns as text.
+    cast: Option<Statement>,
+    columns: Columns,
+    shapes: Vec<Shape>,
+}
+
+impl Known {
+    async fn new(client: &Client, purpose: Purpose, sql: &str) -> Result<Self, Failure> {
         let statement = client.prepare(sql).await?;
-        if purpose == Purpose::Change {
-            // Nobody reads what it returns.
-            return Ok(Self { statement, columns: Vec::new(), types });
-        }
-        let shapes: Option<Vec<_>> = statement.columns().iter().map(|column| Shape::of(column.type_())).collect();
+        // Nobody reads what a change returns.
+        let read = if purpose == Purpose::Query { statement.columns() } else { &[] };
+        let columns = Columns::new(read.iter().map(tokio_postgres::Column::name)).map_err(Failure::Refused)?;
+        let shapes: Option<Vec<_>> = read.iter().map(|column| Shape::of(column.type_())).collect();
         if let Some(shapes) = shapes {
-            let columns = names(&statement).zip(shapes).collect();
-            return Ok(Self { statement, columns, types });
+            return Ok(Self { sql: sql.to_owned(), statement, cast: None, columns, shapes });
         }
-        // As text, of which the driver can ask the server in no other way. What gives rows that are no
+        // As text, of which the server can be asked in no other way for some columns. What gives rows that are no
         // query's has no types but those of this file.
-        let cast = client.prepare(&as_text(sql, &statement)).await?;
-        let shapes = cast.columns().iter().map(|column| Shape::of(column.type_()).unwrap_or(Shape::Text));
-        let columns = names(&statement).zip(shapes).collect();
-        Ok(Self { statement: cast, columns, types })
+        let sql = as_text(sql, &statement);
+        let cast = client.prepare(&sql).await?;
+        let shapes = cast.columns().iter().map(|column| Shape::of(column.type_()).unwrap_or(Shape::Text)).collect();
+        Ok(Self { sql, statement, cast: Some(cast), columns, shapes })
+    }
+
+    fn prepared(&self) -> &Statement {
+        self.cast.as_ref().unwrap_or(&self.statement)
+    }
+
+    fn parameters(&self) -> Vec<Type> {
+        self.prepared().params().to_vec()
+    }
+
+    fn described(&self) -> Described {
+        Described {
+            parameters: self.prepared().params().iter().map(Type::oid).collect(),
+            columns: self.prepared().columns().iter().map(|column| column.type_().oid()).collect(),
+        }
     }
 }
 
-/// Writes the rows as they come.
-async fn collect(stream: RowStream, prepared: &Prepared, rows: &mut Rows) -> Result<(), Failure> {
-    let mut stream = pin!(stream);
-    while let Some(row) = stream.try_next().await? {
-        let value = |index: usize, json: &mut super::super::json::Json| {
-            let raw: Option<Raw<'_>> = row.try_get(index).map_err(|_| unreadable())?;
-            match (raw, prepared.columns.get(index)) {
-                (Some(raw), Some((_, shape))) => shape.write(raw.0, json).map_err(|Malformed| unreadable()),
-                _ => {
-                    json.null();
-                    Ok(())
-                }
+/// Writes a row as it comes.
+fn write(mut row: Body<'_>, prepared: &Prepared, rows: &mut Rows) -> Result<(), Error> {
+    // How many there are, which is how many were described.
+    row.count().map_err(|_| unreadable())?;
+    let value =
+        |index: usize, json: &mut Json| match (row.value().map_err(|_| unreadable())?, prepared.shapes.get(index)) {
+            (Some(raw), Some(shape)) => shape.write(raw, json).map_err(|Malformed| unreadable()),
+            _ => {
+                json.null();
+                Ok(())
             }
         };
-        rows.row(value).map_err(Failure::Abandoned)?;
-    }
-    Ok(())
-}
-
-fn names(statement: &Statement) -> impl Iterator<Item = String> {
-    statement.columns().iter().map(|column| column.name().to_owned())
+    rows.row(value)
 }
 
 /// The same query with the columns as text whose types have no form of their own.

@@ -6,8 +6,10 @@ use serde_json::{Value, json};
 use super::*;
 use local_servers::postgres::{Database, Server, database};
 
+mod answers;
 mod endings;
 mod guards;
+mod owed;
 mod values;
 
 const BOUNDS: Bounds = Bounds { rows_max: 10_000, bytes_max: 1024 * 1024 };
@@ -20,6 +22,9 @@ const NONE: &Value = &Value::Array(Vec::new());
 
 /// What a statement may wait for that a busy machine does.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Here nothing ends a statement from outside, as an execution's deadline does. One that isn't answered after all of its
+/// server's timeouts never is.
+const NEVER: Duration = Duration::from_secs(90);
 
 fn pool(url: &str) -> Pool {
     pool_with(url, |_| {})
@@ -38,15 +43,26 @@ fn pool_of_one(database: &Database) -> Pool {
     pool_with(&database.url(), |config| config.pool = 1)
 }
 
+/// As an execution of its own.
 async fn query(pool: &Pool, sql: &str, params: &Value) -> Result<Value, Error> {
+    query_by(&mut Caller::new(), pool, sql, params).await
+}
+
+async fn query_by(caller: &mut Caller, pool: &Pool, sql: &str, params: &Value) -> Result<Value, Error> {
     let params = params.to_string();
-    let answer = pool.query(Statement { sql, params: &params }, BOUNDS).await?;
+    let asking = Box::pin(pool.query(Statement { sql, params: &params }, BOUNDS, caller));
+    let answer = answered(sql, asking).await?;
     Ok(serde_json::from_str(&answer).unwrap())
 }
 
 async fn execute(pool: &Pool, sql: &str, params: &Value) -> Result<u64, Error> {
     let params = params.to_string();
-    pool.execute(Statement { sql, params: &params }).await
+    let mut caller = Caller::new();
+    answered(sql, Box::pin(pool.execute(Statement { sql, params: &params }, &mut caller))).await
+}
+
+async fn answered<T>(sql: &str, statement: impl Future<Output = T>) -> T {
+    tokio::time::timeout(NEVER, statement).await.unwrap_or_else(|_| panic!("no answer to {sql}"))
 }
 
 /// The one value of the one row.

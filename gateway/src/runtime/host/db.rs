@@ -14,31 +14,43 @@ use crate::runtime::state::State;
 impl Host for State {
     async fn query(&mut self, connection: String, sql: String, params: String) -> Result<String, HostError> {
         let call = HostCall::begin(self, "db.query")?;
-        let answer = self.query(&connection, Statement { sql: &sql, params: &params }).await;
+        let answer = match self.outside.stand_in.clone() {
+            Some(stand_in) => self
+                .permit(PermissionKind::DatabaseRead, &connection)
+                .and_then(|()| stand_in.query(&connection, &sql, &params)),
+            None => self.query(&connection, Statement { sql: &sql, params: &params }).await,
+        };
         call.end(answer)
     }
 
     async fn execute(&mut self, connection: String, sql: String, params: String) -> Result<u32, HostError> {
         let call = HostCall::begin(self, "db.execute")?;
-        let answer = self.execute(&connection, Statement { sql: &sql, params: &params }).await;
+        let answer = match self.outside.stand_in.clone() {
+            Some(stand_in) => self
+                .permit(PermissionKind::DatabaseWrite, &connection)
+                .and_then(|()| stand_in.execute(&connection, &sql, &params)),
+            None => self.execute(&connection, Statement { sql: &sql, params: &params }).await,
+        };
         call.end(answer)
     }
 }
 
 impl State {
     async fn query(&mut self, name: &str, statement: Statement<'_>) -> Result<String, HostError> {
-        check_name(name)?;
         self.permit(PermissionKind::DatabaseRead, name)?;
         let deadline = self.call_deadline();
-        let rows = self.outside.databases.query(name, statement, deadline).await;
+        let Self { outside, database_caller, .. } = self;
+        let caller = database_caller.get_or_insert_with(|| outside.databases.caller());
+        let rows = outside.databases.query(name, statement, deadline, caller).await;
         rows.map_err(|error| self.database_error(name, error))
     }
 
     async fn execute(&mut self, name: &str, statement: Statement<'_>) -> Result<u32, HostError> {
-        check_name(name)?;
         self.permit(PermissionKind::DatabaseWrite, name)?;
         let deadline = self.call_deadline();
-        let changed = self.outside.databases.execute(name, statement, deadline).await;
+        let Self { outside, database_caller, .. } = self;
+        let caller = database_caller.get_or_insert_with(|| outside.databases.caller());
+        let changed = outside.databases.execute(name, statement, deadline, caller).await;
         // The interface tells no more.
         changed
             .map(|changed| u32::try_from(changed).unwrap_or(u32::MAX))
@@ -46,6 +58,7 @@ impl State {
     }
 
     fn permit(&self, kind: PermissionKind, name: &str) -> Result<(), HostError> {
+        check_name(name)?;
         self.denials.check(kind, name).map_err(|denial| HostError::PermissionDenied(denial.to_string()))
     }
 

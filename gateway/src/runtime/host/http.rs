@@ -24,7 +24,11 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 impl Host for State {
     async fn send(&mut self, request: Request) -> Result<Response, HostError> {
         let call = HostCall::begin(self, "http.send")?;
-        let answer = self.send(request, &call).await;
+        let answer = match self.outside.stand_in.clone() {
+            // What would not be sent is not answered.
+            Some(stand_in) => self.prepare(request.clone(), &call).and_then(|_| stand_in.send(request)),
+            None => self.send(request, &call).await,
+        };
         call.end(answer)
     }
 }
@@ -59,7 +63,7 @@ impl State {
         let Request { method, url, headers, body, timeout_ms: _ } = request;
         let gate = Gate {
             denials: &self.denials,
-            secrets: &self.outside.secrets,
+            secrets: self.outside.secrets(),
             trace_context: &self.call.trace_context,
             trace: call.trace(),
         };

@@ -14,16 +14,20 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::call::HostCalls;
 use super::request::{CLOSED, Gate, Prepared, Refused};
+use super::stood_in;
 use crate::egress::{self, BadTarget, headers, secrets};
 use crate::model::Denial;
 use crate::runtime::denials::Denials;
 use crate::runtime::outside::Outside;
+use crate::runtime::stand_in::StandIn;
 use crate::runtime::state::State;
 use crate::telemetry::{Sampled, TraceContext};
 
 /// What a guest may write ahead to one body. The default of 1 MiB would let one with
 /// a thousand bodies fill the host before anything is sent.
 const BODY_CHUNK_BYTES: usize = 4 * 1024;
+/// Of the call's span.
+const NAME: &str = "outgoing-handler.handle";
 
 type Sending = Box<dyn Future<Output = Result<(), Error>> + Send>;
 type Answer = Box<dyn Future<Output = Result<(Response<WasiBody>, Sending), Error>> + Send>;
@@ -59,25 +63,45 @@ impl Outgoing {
         trace: Option<&Sampled>,
     ) -> Result<(egress::Request<egress::RequestBody>, Denial), Refused> {
         let (head, body) = request.into_parts();
-        let gate =
-            Gate { denials: &self.denials, secrets: &self.outside.secrets, trace_context: &self.trace_context, trace };
-        let given = head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-        let prepared = gate.prepare(head.method.as_str(), &head.uri.to_string(), given)?;
+        let prepared = self.check(&head, trace)?;
         let denial = prepared.denial();
         let Prepared { method, target, headers, .. } = prepared;
         let body = body.map_err(|error| Box::new(error) as _).boxed_unsync();
         Ok((egress::Request { method, target, headers, body }, denial))
     }
 
+    fn check(&self, head: &http::request::Parts, trace: Option<&Sampled>) -> Result<Prepared, Refused> {
+        let (denials, trace_context) = (&self.denials, &self.trace_context);
+        let gate = Gate { denials, secrets: self.outside.secrets(), trace_context, trace };
+        let given = head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        gate.prepare(head.method.as_str(), &head.uri.to_string(), given)
+    }
+
     /// The request and its span, until the head of the answer is there.
     fn begin(&self, request: Request<WasiBody>) -> Result<Begun, Error> {
-        let span = self.calls.begin(self.trace.as_ref(), "outgoing-handler.handle");
+        let span = self.calls.begin(self.trace.as_ref(), NAME);
         let span = span.map_err(|_| Error::ConnectionLimitReached)?;
         let (request, denial) = self.prepare(request, span.as_ref()).map_err(|refused| {
             record_error(span.as_ref(), refused.kind());
             refusal(refused)
         })?;
         Ok(Begun { request, denial, span })
+    }
+
+    /// It counts as a call, and what would not be sent is not answered.
+    fn stood_in(&self, stand_in: Arc<dyn StandIn>, request: Request<WasiBody>) -> Answer {
+        if self.calls.begin(None, NAME).is_err() {
+            return Box::new(async { Err(Error::ConnectionLimitReached) });
+        }
+        let (head, body) = request.into_parts();
+        if let Err(refused) = self.check(&head, None) {
+            return Box::new(async { Err(refusal(refused)) });
+        }
+        let request_bytes = self.outside.egress.request_bytes();
+        Box::new(async move {
+            let response = stood_in::answer(stand_in, Request::from_parts(head, body), request_bytes).await?;
+            Ok((response, Box::new(async { Ok(()) }) as Sending))
+        })
     }
 }
 
@@ -90,6 +114,9 @@ struct Begun {
 
 impl WasiHttpHooks for Outgoing {
     fn send_request(&mut self, request: Request<WasiBody>, options: Option<RequestOptions>, _: Sending) -> Answer {
+        if let Some(stand_in) = self.outside.stand_in.clone() {
+            return self.stood_in(stand_in, request);
+        }
         let Begun { request, denial, span } = match self.begin(request) {
             Ok(begun) => begun,
             Err(error) => return Box::new(async { Err(error) }),

@@ -20,7 +20,8 @@ pub(super) const CLOSED: &str = "its address is not public, and the operator has
 #[derive(Clone, Copy)]
 pub(super) struct Gate<'a> {
     pub(super) denials: &'a Denials,
-    pub(super) secrets: &'a Secrets,
+    /// `None` where names stay as they are, since nothing is sent.
+    pub(super) secrets: Option<&'a Secrets>,
     pub(super) trace_context: &'a TraceContext,
     /// The span of the call that sends it.
     pub(super) trace: Option<&'a Sampled>,
@@ -107,11 +108,14 @@ impl Gate<'_> {
     pub(super) fn fill(&self, text: &[u8], target: &Target, bytes_max: usize) -> Result<Option<Vec<u8>>, Refused> {
         for name in secrets::names(text) {
             self.denials.check(PermissionKind::SecretUse, &format!("{name}@{}", target.host()))?;
-            if !self.secrets.has(name) {
+            if self.secrets.is_some_and(|secrets| !secrets.has(name)) {
                 return Err(Refused::NoSecret(name.to_owned()));
             }
         }
-        Ok(secrets::put_in(self.secrets, text, bytes_max)?)
+        match self.secrets {
+            Some(secrets) => Ok(secrets::put_in(secrets, text, bytes_max)?),
+            None => Ok(None),
+        }
     }
 
     fn headers<'a>(

@@ -79,15 +79,30 @@ async fn a_statement_that_arrives_after_it_was_cancelled_ends() {
     let url = database.url().replace(&format!(":{}/", database.port()), &format!(":{}/", proxy.port));
     let pool = pool_with(&url, |config| (config.pool, config.timeout_ms) = (1, LONG_MS));
     let sql = "select 1 as a from pg_sleep($1)";
-    assert_eq!(value(&pool, sql, &json!([0])).await, json!(1));
+    // One caller, so that nothing is cleaned between the two.
+    let mut caller = Caller::new();
+    assert!(query_by(&mut caller, &pool, sql, &json!([0])).await.is_ok());
     proxy.holds.send(true).unwrap();
     let late = json!([3_600]);
-    tokio::select! { _ = query(&pool, sql, &late) => panic!("it slept"), () = proxy.held.notified() => {} }
+    let held = proxy.held.notified();
+    tokio::select! { _ = query_by(&mut caller, &pool, sql, &late) => panic!("it slept"), () = held => {} }
     // Its slot is free when it has ended.
     assert_eq!(tokio::time::timeout(PATIENCE, value(&pool, sql, &json!([0]))).await.unwrap(), json!(1));
     eventually(&client, format!("SELECT NOT EXISTS (SELECT {ANYTHING_OF_OURS} AND wait_event = 'PgSleep')")).await;
     // Two for statements; the first of the others came too early.
     assert!(proxy.connections.load(Ordering::Relaxed) >= 4);
+}
+
+#[tokio::test]
+async fn a_connection_whose_check_is_not_answered_is_nobody_elses() {
+    let database = database();
+    let proxy = HoldingProxy::start(database.port()).await;
+    let url = database.url().replace(&format!(":{}/", database.port()), &format!(":{}/", proxy.port));
+    let pool = pool_with(&url, |config| config.pool = 1);
+    let (mut one, pid) = (Caller::new(), "select pg_backend_pid() as n");
+    let first = query_by(&mut one, &pool, pid, NONE).await.unwrap();
+    proxy.holds.send(true).unwrap();
+    assert_ne!(query(&pool, pid, NONE).await.unwrap(), first);
 }
 
 /// Passes everything on to a port. What is said on the first connection it can hold back, until another one ended.
@@ -137,6 +152,50 @@ impl HoldingProxy {
         });
         proxy
     }
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_more_holds_no_slot_for_ever() {
+    let database = database();
+    let frozen = watch::Sender::new(false);
+    let port = freezing_proxy(database.port(), frozen.clone()).await;
+    let url = database.url().replace(&format!(":{}/", database.port()), &format!(":{port}/"));
+    let pool = pool_with(&url, |config| (config.pool, config.timeout_ms) = (1, LONG_MS));
+    let mut caller = Caller::new();
+    assert!(query_by(&mut caller, &pool, "select 1", NONE).await.is_ok());
+    frozen.send(true).unwrap();
+    let left = tokio::time::timeout(Duration::from_millis(50), query_by(&mut caller, &pool, "select 1", NONE));
+    assert!(left.await.is_err());
+    // Neither the statement nor its cancellation is answered, and then nobody is.
+    let refused = tokio::time::timeout(PATIENCE, query(&pool, "select 1", NONE)).await.expect("it waits for the slot");
+    assert_eq!(told(refused), "the database can't be reached");
+    frozen.send(false).unwrap();
+    assert_eq!(value(&pool, "select 1", NONE).await, json!(1));
+}
+
+/// Passes everything on to a port, but for as long as it is frozen.
+async fn freezing_proxy(to: u16, frozen: watch::Sender<bool>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let mut frozen = frozen.subscribe();
+            tokio::spawn(async move {
+                let server = TcpStream::connect(("127.0.0.1", to)).await.unwrap();
+                let (mut from_client, mut to_client) = client.into_split();
+                let (mut from_server, mut to_server) = server.into_split();
+                tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+                let mut bytes = vec![0; 64 * 1024];
+                while let Ok(length @ 1..) = from_client.read(&mut bytes).await {
+                    frozen.wait_for(|frozen| !frozen).await.unwrap();
+                    if to_server.write_all(&bytes[..length]).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    port
 }
 
 #[tokio::test]

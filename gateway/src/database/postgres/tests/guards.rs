@@ -96,7 +96,8 @@ async fn nothing_of_a_session_is_left_for_the_next() {
         .unwrap();
     let pool = pool_of_one(&database);
     for (sql, param) in [
-        ("select set_config($1, '1', false)", "statement_timeout"),
+        // Long enough for what comes after it, on a busy machine too.
+        ("select set_config($1, '7777', false)", "statement_timeout"),
         ("select set_config($1, '1', false)", "my.own"),
         ("select set_config($1, 'off', false)", "default_transaction_read_only"),
         ("select set_config('search_path', $1, false)", "nowhere"),
@@ -179,7 +180,8 @@ async fn ten_million_rows_are_refused_after_the_first_few_and_their_statement_en
     let client = database.connect().await.unwrap();
     let (port, received) = counting_proxy(database.port()).await;
     let url = database.url().replace(&format!(":{}/", database.port()), &format!(":{port}/"));
-    let pool = pool_with(&url, |config| config.pool = 1);
+    // A busy machine takes its time to make so much.
+    let pool = pool_with(&url, |config| (config.pool, config.timeout_ms) = (1, 60_000));
     for sql in [
         "select generate_series(1, 10000000) as n",
         "select repeat('x', 300000000) as a",
@@ -286,9 +288,31 @@ async fn what_is_small_on_the_wire_is_bounded_as_it_is_written() {
         "select from generate_series(1, 10000)",
     ] {
         let bounds = Bounds { rows_max: 100_000, bytes_max: 10_000 };
-        let answer = pool.query(Statement { sql, params: "[]" }, bounds).await;
+        let answer = pool.query(Statement { sql, params: "[]" }, bounds, &mut Caller::new()).await;
         assert!(matches!(answer, Err(Error::TooLarge(_))), "{sql}: {answer:?}");
     }
+}
+
+#[tokio::test]
+async fn notices_without_end_are_too_many_bytes() {
+    let database = database();
+    let client = database.connect().await.unwrap();
+    client
+        .batch_execute(
+            "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+                 PERFORM set_config('client_min_messages', 'notice', true);
+                 LOOP RAISE NOTICE '%', repeat('x', 10000); END LOOP; END $$",
+        )
+        .await
+        .unwrap();
+    let pool = pool_with(&database.url(), |config| (config.pool, config.timeout_ms) = (1, 60_000));
+    for _ in 0..2 {
+        let refused = query(&pool, "select f()", NONE).await;
+        assert!(matches!(refused, Err(Error::TooLarge(_))), "{refused:?}");
+        let refused = execute(&pool, "select f()", NONE).await;
+        assert!(matches!(refused, Err(Error::TooLarge(_))), "{refused:?}");
+    }
+    eventually(&client, format!("SELECT NOT EXISTS (SELECT {ANYTHING_OF_OURS} AND state = 'active')")).await;
 }
 
 #[tokio::test]

@@ -170,7 +170,11 @@ async fn parameters_that_are_wrong_are_refused_by_their_number() {
     for (sql, params, wanted) in [
         ("select $1::int", json!([]), "has 1 parameters, and 0 are given"),
         ("select $1::int", json!([1, 2]), "has 1 parameters, and 2 are given"),
-        ("select $1::int, $2::int", json!([1, "x"]), "$2 is a string; an integer of 32 bits is wanted (int4)"),
+        (
+            "select $1::int as a, $2::int as b",
+            json!([1, "x"]),
+            "$2 is a string; an integer of 32 bits is wanted (int4)",
+        ),
         ("select $1::int2", json!([40_000]), "16 bits"),
         ("select $1::date", json!(["no day"]), "$1: invalid input syntax for type date"),
         ("select $1::float4", json!([1e300]), "$1: \"1e+300\" is out of range"),
@@ -220,7 +224,7 @@ fn what_is_stored_comes_back_as_it_was() {
         let back = runtime.block_on(async {
             execute(&pool, "delete from t", NONE).await.unwrap();
             execute(&pool, "insert into t values ($1, $2, $3, $4, $5, $6, $7, $8)", &given).await.unwrap();
-            let f = pool.query(Statement { sql: "select f from t", params: "[]" }, BOUNDS).await.unwrap();
+            let f = pool.query(Statement { sql: "select f from t", params: "[]" }, BOUNDS, &mut Caller::new()).await.unwrap();
             (query(&pool, "select n, d, s, b, j, a, at from t", NONE).await.unwrap(), exact(&f))
         });
         prop_assert_eq!(back.1.to_bits(), f.to_bits());
