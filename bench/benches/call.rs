@@ -15,11 +15,13 @@ use sluice_bench::in_process::{Ending, InProcess, json};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Id, guest, input, how it ends.
-const CASES: [(&str, &str, &str, Ending); 3] = [
+const CASES: [(&str, &str, &str, Ending); 5] = [
     // Reads and writes the context once each, and logs a line with two fields.
     ("order-check accepts", guest::ORDER_CHECK, guest::GOOD_ORDER, Ending::Completed),
     // Leaves the context alone and logs a line with one field.
     ("order-check refuses", guest::ORDER_CHECK, guest::BAD_ORDER, Ending::Invalid),
+    ("order-check accepts, TinyGo", guest::ORDER_CHECK_TINYGO, guest::GOOD_ORDER, Ending::Completed),
+    ("order-check accepts, AssemblyScript", guest::ORDER_CHECK_ASSEMBLYSCRIPT, guest::GOOD_ORDER, Ending::Completed),
     // Calls nothing of the host.
     ("echo", guest::ECHO, guest::GOOD_ORDER, Ending::Completed),
 ];

@@ -11,6 +11,10 @@ use crate::project;
 
 /// The Rust template: checks an order, reads and writes the context, logs.
 pub const ORDER_CHECK: &str = "order-check";
+/// The same step in TinyGo.
+pub const ORDER_CHECK_TINYGO: &str = "order-check-tinygo";
+/// The same step in AssemblyScript.
+pub const ORDER_CHECK_ASSEMBLYSCRIPT: &str = "order-check-assemblyscript";
 /// Answers with what it was given.
 pub const ECHO: &str = "echo";
 /// The largest of the fixtures.

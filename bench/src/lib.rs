@@ -17,6 +17,7 @@ pub mod load;
 pub mod native;
 pub mod server;
 
+pub mod command_line;
 pub mod memory;
 pub mod paired;
 pub mod report;

@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
+use crate::command_line::CommandLine;
 use crate::machine::{Machine, Versions};
 use crate::memory::Memory;
 use crate::paired::Paired;
@@ -50,6 +51,8 @@ pub enum Figures {
     Memory(Memory),
     /// Of the row of a victim during uploads.
     Uploads(Uploads),
+    /// Of a row of the command line.
+    CommandLine(CommandLine),
 }
 
 /// How a row ended.
@@ -84,6 +87,7 @@ impl Figures {
             Self::Paired(paired) => paired.status(),
             Self::Memory(memory) => memory.status(),
             Self::Uploads(uploads) => uploads.status(),
+            Self::CommandLine(command_line) => command_line.status(),
         }
     }
 
@@ -92,6 +96,7 @@ impl Figures {
             Self::Paired(paired) => paired.headline(),
             Self::Memory(memory) => memory.headline(),
             Self::Uploads(uploads) => uploads.headline(),
+            Self::CommandLine(command_line) => command_line.headline(),
         }
     }
 
@@ -100,6 +105,7 @@ impl Figures {
             Self::Paired(paired) => paired.table(),
             Self::Memory(memory) => memory.table(),
             Self::Uploads(uploads) => uploads.table(),
+            Self::CommandLine(command_line) => command_line.table(),
         }
     }
 }
@@ -111,7 +117,7 @@ impl Report {
         let status = match self.status {
             Status::Reached => "Goal reached".to_owned(),
             Status::Missed => "Goal missed".to_owned(),
-            Status::Failed { errors } => format!("FAILED: {errors} requests failed"),
+            Status::Failed { errors } => format!("FAILED: {errors} requests or runs failed"),
         };
         let quick = if self.quick { " (a quick run: no basis for a decision)" } else { "" };
         let Machine { cpu, cores, memory_bytes, kernel, kept_awake } = &self.machine;

@@ -1,7 +1,7 @@
 //! The rows: what is measured, against what, with which goal; and one after the other.
 //!
 //! Owns the table, to which peers and rows are added. Does not own how a kind of row is measured
-//! (`paired`, `memory`, `uploads`).
+//! (`paired`, `memory`, `uploads`, `command_line`).
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -12,7 +12,7 @@ use crate::machine::{Awake, Built, Cores, Machine, Versions};
 use crate::options::Options;
 use crate::report::{Figures, Report, Status};
 use crate::server::Kind;
-use crate::{guest, memory, paired, project, uploads};
+use crate::{command_line, guest, memory, paired, project, uploads};
 
 /// A row of the table.
 struct Row {
@@ -26,10 +26,11 @@ enum Plan {
     Paired(paired::Plan),
     Memory(memory::Plan),
     Uploads(uploads::Plan),
+    CommandLine(command_line::Plan),
 }
 
 /// The numbers are those of the design's list of rows.
-const ROWS: [Row; 4] = [
+const ROWS: [Row; 8] = [
     Row {
         id: "2",
         title: "step invoke over HTTP, fresh instance, Rust",
@@ -40,6 +41,22 @@ const ROWS: [Row; 4] = [
                  accepts. Runs are interleaved (hyper, sluice, hyper, sluice, …), the ratio is taken pair by pair, and \
                  the median is given with minimum and maximum. CPU is user and system time of all threads of the server.",
         plan: Plan::Paired(paired::Plan { guest: guest::ORDER_CHECK, input: guest::GOOD_ORDER, goal: 0.33 }),
+    },
+    Row {
+        id: "2-tinygo",
+        title: "the same order step in TinyGo",
+        method: "As row 2, with the TinyGo template, called with the same order.",
+        plan: Plan::Paired(paired::Plan { guest: guest::ORDER_CHECK_TINYGO, input: guest::GOOD_ORDER, goal: 0.4 }),
+    },
+    Row {
+        id: "2-assemblyscript",
+        title: "the same order step in AssemblyScript",
+        method: "As row 2, with the AssemblyScript template, called with the same order.",
+        plan: Plan::Paired(paired::Plan {
+            guest: guest::ORDER_CHECK_ASSEMBLYSCRIPT,
+            input: guest::GOOD_ORDER,
+            goal: 0.55,
+        }),
     },
     Row {
         id: "2-echo",
@@ -68,6 +85,20 @@ const ROWS: [Row; 4] = [
             ratio_max: 2.0,
         }),
     },
+    Row {
+        id: "help",
+        title: "`sluice --help`",
+        method: "A process each run, from its start to its end, its output thrown away.",
+        plan: Plan::CommandLine(command_line::Plan { task: command_line::Task::Help, ms_max: 20.0 }),
+    },
+    Row {
+        id: "cases",
+        title: "`sluice test` of ten cases",
+        method: "The Rust template as `sluice init` makes it, with ten cases in place of its own fewer ones, and built once \
+                 before. Each run is a process from its start to its end: cargo finds nothing to compile, and the cases run \
+                 in the gateway's runtime.",
+        plan: Plan::CommandLine(command_line::Plan { task: command_line::Task::Cases(10), ms_max: 1_000.0 }),
+    },
 ];
 
 /// Measures the rows that were asked for, prints and writes their reports. The exit
@@ -94,6 +125,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         let figures = match &row.plan {
             Plan::Paired(plan) => Figures::Paired(paired::measure(plan, &gateway, cores, options, &mut progress)?),
             Plan::Uploads(plan) => Figures::Uploads(uploads::measure(plan, &gateway, cores, options, &mut progress)?),
+            Plan::CommandLine(plan) => {
+                Figures::CommandLine(command_line::measure(plan, &gateway, options, &mut progress)?)
+            }
             Plan::Memory(plan) => Figures::Memory(memory::measure(plan, &gateway, cores, options, &mut progress)?),
         };
         let report = Report {

@@ -24,4 +24,5 @@ pub mod api;
 pub mod http;
 
 pub mod app;
+pub mod author;
 pub mod cli;

@@ -10,6 +10,7 @@ use crate::{guests, system};
 pub fn run(steps: &mut Steps, arguments: &[String]) -> Result<()> {
     steps.step("load generator", |step| system::ensure(step, &[system::WRK]))?;
     guests::build(steps)?;
+    guests::build_languages(steps)?;
     steps.step("benchmarks", |step| {
         step.show(project::cargo().args(["run", "--release", "--package", "sluice-bench", "--"]).args(arguments))
     })

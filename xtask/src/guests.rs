@@ -10,16 +10,23 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::mirrors::{self, Mirror};
 use crate::project::{self, Artifact};
 use crate::steps::{Step, Steps};
+use crate::{system, tinygo};
 
 const TARGET: &str = "wasm32-wasip2";
 /// The template's crate has the name that its author gives it; as a guest of ours it has this one.
 const TEMPLATE: &str = "order-check";
+/// Those that another compiler than cargo makes; as guests they have their language after the name.
+const LANGUAGES: [&str; 2] = [TINYGO, ASSEMBLYSCRIPT];
+const TINYGO: &str = "tinygo";
+const ASSEMBLYSCRIPT: &str = "assemblyscript";
 
 /// Builds all guests.
 pub fn run(steps: &mut Steps) -> Result<()> {
     build(steps)?;
+    build_languages(steps)?;
     println!("\n{}", folder().display());
     Ok(())
 }
@@ -47,6 +54,38 @@ pub fn build(steps: &mut Steps) -> Result<()> {
     })?;
     guests.insert(TEMPLATE.to_owned(), template);
     publish(&guests, &folder())
+}
+
+/// Builds the templates of the other languages, with the `sluice` that these sources make, and the mirror in each.
+pub fn build_languages(steps: &mut Steps) -> Result<()> {
+    let tinygo = steps.step("guests: TinyGo", tinygo::ensure)?;
+    let none = tinygo::Environment::new();
+    steps.step("guests: the TinyGo template", |step| build_template(step, TINYGO, &tinygo))?;
+    steps.step("guests: the AssemblyScript template", |step| {
+        system::ensure(step, &[system::NODE, system::NPM])?;
+        system::ensure_version(system::NODE, "--version", system::NODE_MIN, "https://nodejs.org")?;
+        build_template(step, ASSEMBLYSCRIPT, &none)
+    })?;
+    steps.step("guests: the mirror in Rust", |step| build_mirror(step, &mirrors::RUST, &none))?;
+    steps.step("guests: the mirror in TinyGo", |step| build_mirror(step, &mirrors::TINYGO, &tinygo))?;
+    steps.step("guests: the mirror in AssemblyScript", |step| build_mirror(step, &mirrors::ASSEMBLYSCRIPT, &none))
+}
+
+fn build_mirror(step: &mut Step, mirror: &Mirror, environment: &tinygo::Environment) -> Result<()> {
+    let bytes = mirror.build(step, environment)?;
+    replace(&file(mirror.guest), &bytes)
+}
+
+fn build_template(step: &mut Step, language: &str, environment: &tinygo::Environment) -> Result<()> {
+    let source = project::path("guest-templates").join(language);
+    step.run(project::sluice().arg("build").arg(&source).envs(environment))?;
+    let bytes = fs::read(source.join("build").join(format!("{TEMPLATE}.wasm")))?;
+    step.note(format!("{} bytes", bytes.len()));
+    replace(&file(&name_in(language)), &bytes)
+}
+
+fn name_in(language: &str) -> String {
+    format!("{TEMPLATE}-{language}")
 }
 
 fn folder() -> PathBuf {
@@ -96,23 +135,31 @@ fn components(artifacts: &[Artifact]) -> BTreeMap<String, PathBuf> {
 
 fn publish(guests: &BTreeMap<String, PathBuf>, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("can't make {}", folder.display()))?;
+    let others: Vec<_> =
+        LANGUAGES.map(name_in).into_iter().chain(mirrors::ALL.map(|mirror| mirror.guest.to_owned())).collect();
     for entry in fs::read_dir(folder)? {
         let file = entry?.path();
         let name = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        if !guests.contains_key(&name) {
+        if !guests.contains_key(&name) && !others.contains(&name) {
             fs::remove_file(&file).with_context(|| format!("can't remove {}", file.display()))?;
         }
     }
     for (name, built) in guests {
         let bytes = fs::read(built).with_context(|| format!("can't read {}", built.display()))?;
-        let file = folder.join(format!("{name}.wasm"));
-        // A test that runs at this moment must never see half a file.
-        if fs::read(&file).ok().as_ref() != Some(&bytes) {
-            let unfinished = folder.join(format!("{name}.wasm.unfinished"));
-            fs::write(&unfinished, &bytes).and_then(|()| fs::rename(&unfinished, &file))?;
-        }
+        replace(&folder.join(format!("{name}.wasm")), &bytes)?;
     }
     Ok(())
+}
+
+/// A test that runs at this moment must never see half a file.
+fn replace(file: &Path, bytes: &[u8]) -> Result<()> {
+    if fs::read(file).is_ok_and(|there| there == bytes) {
+        return Ok(());
+    }
+    let unfinished = file.with_extension("wasm.unfinished");
+    fs::write(&unfinished, bytes)
+        .and_then(|()| fs::rename(&unfinished, file))
+        .with_context(|| format!("can't write {}", file.display()))
 }
 
 #[cfg(test)]
@@ -140,10 +187,12 @@ mod tests {
         let (built, folder) = (temporary.path().join("spin.wasm"), temporary.path().join("guests"));
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("gone.wasm"), "old").unwrap();
+        fs::write(folder.join("order-check-tinygo.wasm"), "built by another step").unwrap();
+        fs::write(folder.join("mirror.wasm"), "built by another step").unwrap();
         fs::write(folder.join("spin.wasm"), "old").unwrap();
         fs::write(&built, "new").unwrap();
         publish(&BTreeMap::from([("spin".to_owned(), built)]), &folder).unwrap();
         assert_eq!(fs::read(folder.join("spin.wasm")).unwrap(), b"new");
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 3);
     }
 }

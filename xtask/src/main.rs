@@ -13,11 +13,13 @@ mod gateway;
 mod guests;
 mod http;
 mod licences;
+mod mirrors;
 mod project;
 mod sources;
 mod steps;
 mod system;
 mod test;
+mod tinygo;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;

@@ -25,6 +25,13 @@ pub fn cargo() -> Command {
     cargo_in(&root())
 }
 
+/// The `sluice` that these sources make.
+pub fn sluice() -> Command {
+    let mut command = cargo();
+    command.args(["run", "--quiet", "--package", "sluice", "--"]);
+    command
+}
+
 /// `cargo` in a folder.
 ///
 /// What `cargo run` tells this program about itself must not reach the next cargo: build scripts

@@ -22,6 +22,15 @@ pub struct Program {
 pub const C_COMPILER: Program =
     Program { name: "cc", package: "build-essential", why: "compiles the C code of SQLite, ring and mimalloc" };
 
+/// Runs the compiler of AssemblyScript.
+pub const NODE: Program = Program {
+    name: "node",
+    package: "nodejs",
+    why: "runs the compiler of AssemblyScript, whose template is built and tested",
+};
+/// Fetches it.
+pub const NPM: Program = Program { name: "npm", package: "npm", why: "fetches the compiler of AssemblyScript" };
+
 /// What authors without `sluice` sign with; a test compares the two.
 pub const OPENSSL: Program =
     Program { name: "openssl", package: "openssl", why: "makes and checks signatures in a test" };
@@ -41,6 +50,33 @@ pub const MARIADB: Program = Program {
     package: "mariadb-server-core",
     why: "is a database that steps reach, and tests need a real one",
 };
+/// TinyGo calls it after every build; its own releases don't carry it either.
+pub const WASM_OPT: Program =
+    Program { name: "wasm-opt", package: "binaryen", why: "makes the components of TinyGo and AssemblyScript smaller" };
+
+/// With [`GO_MIN`].
+pub const GO: Program = Program { name: "go", package: "golang-go", why: "builds TinyGo, and tests its template" };
+/// The oldest that gets a newer toolchain by itself where a module asks for one.
+pub const GO_MIN: (u32, u32) = (1, 21);
+/// The oldest that asc runs on.
+pub const NODE_MIN: (u32, u32) = (20, 0);
+
+/// `memcpy` and arithmetic of 64 and 128 bits for WebAssembly.
+pub const WASM_BUILTINS: &str = "/usr/lib/llvm-19/lib/clang/19/lib/wasi/libclang_rt.builtins-wasm32.a";
+
+/// What TinyGo is made of where it is not installed. A file's full path is found like a program's.
+pub const FOR_TINYGO: [Program; 6] = [
+    GO,
+    Program { name: "llvm-config-19", package: "llvm-19-dev", why: "is the code generator of TinyGo" },
+    Program { name: "clang-19", package: "clang-19", why: "assembles a part of TinyGo's library" },
+    Program { name: "wasm-ld-19", package: "lld-19", why: "links what TinyGo compiles" },
+    Program {
+        name: "/usr/lib/llvm-19/include/clang-c/Index.h",
+        package: "libclang-19-dev",
+        why: "is a part of TinyGo",
+    },
+    Program { name: WASM_BUILTINS, package: "libclang-rt-19-dev-wasm32", why: "is linked into what TinyGo compiles" },
+];
 /// Has `ensurepip` only with its package on Debian, and a folder of its own for packages from `PyPI` needs that.
 const PYTHON: Program =
     Program { name: "python3", package: "python3-venv", why: "runs schemathesis, which tries the API" };
@@ -62,6 +98,28 @@ pub fn ensure(step: &mut Step, programs: &[Program]) -> Result<()> {
         return Ok(());
     }
     install(step, &missing)
+}
+
+/// Makes sure that a program that is there is not an older one than this: a distribution's may be.
+pub fn ensure_version(program: Program, argument: &str, wanted: (u32, u32), from: &str) -> Result<()> {
+    let output = Command::new(program.name).arg(argument).output();
+    let told = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
+    match version(&told) {
+        Some(found) if found < wanted => {
+            bail!("{} is {told}, and {}.{} or later is needed: {from}", program.name, wanted.0, wanted.1)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Of `go version go1.26.0 linux/amd64`, `v20.19.2`.
+fn version(told: &str) -> Option<(u32, u32)> {
+    let numbers = told.split_whitespace().find_map(|word| {
+        let numbers = word.trim_start_matches(char::is_alphabetic);
+        numbers.starts_with(|first: char| first.is_ascii_digit()).then_some(numbers)
+    })?;
+    let mut parts = numbers.split('.').map(str::parse);
+    Some((parts.next()?.ok()?, parts.next()?.ok()?))
 }
 
 fn install(step: &mut Step, missing: &[Program]) -> Result<()> {
@@ -101,5 +159,17 @@ mod tests {
     fn a_program_is_found_on_the_path_and_only_there() {
         assert!(find("sh").is_some());
         assert!(find("no-such-program").is_none());
+    }
+
+    #[test]
+    fn versions_are_read_wherever_programs_say_them() {
+        for (told, found) in [
+            ("go version go1.26.0 linux/amd64", Some((1, 26))),
+            ("v20.19.2", Some((20, 19))),
+            ("go version devel", None),
+            ("", None),
+        ] {
+            assert_eq!(version(told), found, "{told}");
+        }
     }
 }

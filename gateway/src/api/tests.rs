@@ -45,7 +45,7 @@ struct Gateway {
 impl Gateway {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = Config::for_tests(folder.path().to_owned());
+        let config = Config::in_folder(folder.path().to_owned());
         let clock = Clock::system();
         let store: SharedStore = Arc::new(SqliteStore::open(&folder.path().join("sluice.db")).await.unwrap());
         let blobs = Blobs::open(&config.blobs, &config.data_dir, clock.clone()).await.unwrap();

@@ -15,6 +15,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 use reqwest::{RequestBuilder, Response, Url, multipart};
 use serde::de::DeserializeOwned;
 
+use super::failure::Usage;
 use super::key::{Key, Server};
 use super::output::Out;
 use super::problem::Problem;
@@ -33,12 +34,12 @@ const EXCERPT_LENGTH: usize = 200;
 static DEFAULT_SERVER: LazyLock<String> = LazyLock::new(|| format!("http://{}", config::Server::LISTEN_DEFAULT));
 
 /// Which gateway, and who asks.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Gateway")]
 pub(super) struct Remote {
     /// The gateway's address.
-    #[arg(long, value_name = "URL", env = "SLUICE_SERVER", hide_env_values = true, default_value = DEFAULT_SERVER.as_str(), value_parser = parse_server)]
-    server: Url,
+    #[arg(long, value_name = "URL", env = "SLUICE_SERVER", hide_env_values = true, default_value = DEFAULT_SERVER.as_str())]
+    server: String,
     /// The API key; without one, `admin.key` of the data folder is used.
     #[arg(long, env = "SLUICE_KEY", hide_env_values = true)]
     key: Option<String>,
@@ -50,11 +51,12 @@ pub(super) struct Remote {
     insecure_http: bool,
 }
 
-fn parse_server(text: &str) -> Result<Url, String> {
+fn parse_server(text: &str) -> Result<Url, Usage> {
+    let wrong = |why: &str| Usage(format!("--server or SLUICE_SERVER is {text}; {why}"));
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    let url = url.ok_or("it has to be a URL such as http://127.0.0.1:8080")?;
+    let url = url.ok_or_else(|| wrong("it has to be a URL such as http://127.0.0.1:8080"))?;
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-        return Err("it has to be a URL without a user, a query or a fragment".to_owned());
+        return Err(wrong("it has to be a URL without a user, a query or a fragment"));
     }
     Ok(url)
 }
@@ -111,7 +113,9 @@ impl Refusal {
         lines.extend(match self.problem.code.as_str() {
             "unauthenticated" => Some(self.key_advice.clone()),
             "forbidden" => Some("give a key with a higher role, with --key or SLUICE_KEY".to_owned()),
-            "version-exists" => Some("versions never change: give this one another --version".to_owned()),
+            "version-exists" => {
+                Some("versions never change: give this one another, with --version or in sluice.step.toml".to_owned())
+            }
             "not-found" if self.problem.detail.contains("no such key") => {
                 Some("`sluice key list` shows the keys that there are".to_owned())
             }
@@ -192,14 +196,15 @@ impl Client {
     pub(super) fn new(remote: &Remote, out: Out) -> anyhow::Result<Self> {
         // An error means that the process has a provider already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let plain = remote.server.scheme() == "http";
-        let local = is_loopback(&remote.server);
+        // Not before: some commands that have it may do without a gateway.
+        let address = parse_server(&remote.server)?;
+        let plain = address.scheme() == "http";
+        let local = is_loopback(&address);
         let server = if local { Server::ThisMachine } else { Server::AnotherMachine };
         let key = Key::find(remote.key.as_deref(), remote.data_dir.as_deref(), server)?;
         if plain && !local && !remote.insecure_http && matches!(key, Key::Found { .. }) {
             out.warn(&format!(
-                "the key is sent to {} unencrypted: use https, or --insecure-http where the network is trusted",
-                remote.server
+                "the key is sent to {address} unencrypted: use https, or --insecure-http where the network is trusted"
             ));
         }
         let mut builder = reqwest::Client::builder()
@@ -216,7 +221,7 @@ impl Client {
             builder = builder.no_proxy();
         }
         let http = builder.build().context("the HTTP client can't be set up (are CA certificates installed?)")?;
-        Ok(Self { http, server: remote.server.clone(), key })
+        Ok(Self { http, server: address, key })
     }
 
     /// Reads a resource below `/api/v1`.

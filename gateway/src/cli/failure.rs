@@ -40,6 +40,16 @@ impl Advised {
     pub(super) fn new(message: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { message: message.into(), advice: vec![advice.into()] }
     }
+
+    /// An error with its causes beneath it.
+    pub(super) fn of(error: &dyn std::error::Error) -> Self {
+        Self { message: error.to_string(), advice: causes(error) }
+    }
+}
+
+/// What led to an error, the nearest first.
+pub(super) fn causes(error: &dyn std::error::Error) -> Vec<String> {
+    std::iter::successors(error.source(), |error| error.source()).map(ToString::to_string).collect()
 }
 
 /// Tells the user, and what the process should exit with.
@@ -65,7 +75,7 @@ pub(super) fn report(error: &anyhow::Error, out: Out) -> ExitCode {
 }
 
 /// The chain of causes as one sentence, without what a cause repeats.
-fn sentence(error: &anyhow::Error) -> String {
+pub(super) fn sentence(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
         let cause = cause.to_string();

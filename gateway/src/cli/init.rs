@@ -5,13 +5,16 @@
 //! takes away what was written.
 
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use clap::ValueEnum as _;
 
-use super::failure::Advised;
+use super::failure::{Advised, Usage};
 use super::output::Out;
-use super::template;
+use super::template::{self, Example};
+use crate::author::Language;
 use crate::model::ModuleName;
 
 /// What to make.
@@ -20,8 +23,11 @@ pub(super) struct Args {
     /// The step's name: lower-case letters, digits and hyphens.
     name: ModuleName,
     /// The language.
-    #[arg(long, value_enum, default_value_t = Language::Rust)]
-    lang: Language,
+    #[arg(long, value_enum, default_value_t = Lang::Rust)]
+    lang: Lang,
+    /// What it shows.
+    #[arg(long, value_enum, default_value_t = Example::Order)]
+    example: Example,
     /// The folder to write into, instead of ./NAME.
     #[arg(long, value_name = "DIR")]
     path: Option<PathBuf>,
@@ -29,16 +35,36 @@ pub(super) struct Args {
 
 /// A language that there is a template for.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Language {
+enum Lang {
     Rust,
+    #[value(alias = "go")]
+    Tinygo,
+    #[value(alias = "as")]
+    Assemblyscript,
 }
+
+impl From<Lang> for Language {
+    fn from(lang: Lang) -> Self {
+        match lang {
+            Lang::Rust => Self::Rust,
+            Lang::Tinygo => Self::TinyGo,
+            Lang::Assemblyscript => Self::AssemblyScript,
+        }
+    }
+}
+
+/// The folder in which Go has copies of other modules, and from which nobody else may import.
+const GO_VENDOR: &str = "vendor";
 
 /// Writes the template.
 pub(super) fn run(args: &Args, out: Out) -> anyhow::Result<()> {
     let folder = args.path.clone().unwrap_or_else(|| PathBuf::from(args.name.as_str()));
-    let files = match args.lang {
-        Language::Rust => template::rust(args.name.as_str()),
-    };
+    let language = Language::from(args.lang);
+    if language == Language::TinyGo && args.name.as_str() == GO_VENDOR {
+        return Err(Usage(format!("Go builds no module that is called {GO_VENDOR}: choose another name")).into());
+    }
+    let files = template::files(language, args.example, args.name.as_str())
+        .ok_or_else(|| no_such_example(language, args.example))?;
     refuse_unless_empty(&folder)?;
     write_all(&folder, &files)?;
     if out.is_json() {
@@ -46,15 +72,35 @@ pub(super) fn run(args: &Args, out: Out) -> anyhow::Result<()> {
         let answer = serde_json::json!({"name": args.name, "path": folder, "files": files});
         return Ok(out.json(answer.to_string().as_bytes())?);
     }
-    let shown = folder.display();
-    out.line(&format!("made the step {} in {shown}", args.name))?;
+    tell(args, &folder, out)
+}
+
+/// What was made, and what comes next.
+fn tell(args: &Args, folder: &Path, out: Out) -> anyhow::Result<()> {
+    let (name, shown) = (&args.name, folder.display());
+    let what = if args.example.input().is_some() { "step" } else { "HTTP function" };
+    out.line(&format!("made the {what} {name} in {shown}"))?;
     out.note("\nNext:");
     out.note(&format!("  cd {shown}"));
     out.note("  sluice build");
-    out.note("  sluice upload             # to a gateway that runs: sluice serve");
-    out.note(&format!("  sluice invoke {} --input '{}'", args.name, template::RUST_INPUT));
-    out.note("src/lib.rs is where the step begins; README.md says the rest.");
+    if let Some(input) = args.example.input() {
+        out.note("  sluice test               # runs the cases in tests/");
+        out.note("  sluice upload             # to a gateway that runs: sluice serve");
+        out.note(&format!("  sluice invoke {name} --input '{input}'"));
+    }
+    let (language, first) = (Language::from(args.lang), template::first_file(args.lang.into()));
+    if args.example.input().is_none() {
+        out.note(&format!("  wasmtime serve -Scli {}/{name}.wasm", language.output_folder()));
+    }
+    out.note(&format!("{first} is where the {what} begins; README.md says the rest."));
     Ok(())
+}
+
+fn no_such_example(language: Language, example: Example) -> Usage {
+    let has = |language: &Language| template::files(*language, example, "step").is_some();
+    let languages: Vec<_> = Language::ALL.into_iter().filter(has).map(Language::name).collect();
+    let example = example.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+    Usage(format!("there is no example {example} in {}; it is there in {}", language.name(), languages.join(" and ")))
 }
 
 fn refuse_unless_empty(folder: &Path) -> anyhow::Result<()> {
@@ -97,7 +143,11 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
     }
-    std::fs::write(path, text)
+    let is_script = path.extension().is_some_and(|extension| extension == "sh");
+    // The umask takes from it.
+    let mode = if is_script { 0o777 } else { 0o666 };
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    io::Write::write_all(&mut file, text.as_bytes())
 }
 
 #[cfg(test)]
@@ -105,7 +155,12 @@ mod tests {
     use super::*;
 
     fn args(folder: &Path) -> Args {
-        Args { name: "price-check".parse().unwrap(), lang: Language::Rust, path: Some(folder.to_owned()) }
+        Args {
+            name: "price-check".parse().unwrap(),
+            lang: Lang::Rust,
+            example: Example::Order,
+            path: Some(folder.to_owned()),
+        }
     }
 
     #[test]

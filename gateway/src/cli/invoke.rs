@@ -4,21 +4,28 @@
 //! can be another command's input; with `--json` it is the whole answer.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use indicatif::{BinaryBytes, HumanCount};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::client::{Client, Remote};
+use super::failure::Usage;
 use super::output::Out;
 use super::{input, modules};
+use crate::author::Called;
 use crate::model::{JsonText, Limits, ModuleRef};
 
 /// What to run, on what.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// An id, `name`, `name@1.2.3` or `name@^1.2`.
-    module: ModuleRef,
+    /// An id, `name`, `name@1.2.3` or `name@^1.2`; or --local.
+    #[arg(required_unless_present = "local")]
+    module: Option<ModuleRef>,
+    /// Build the step of this folder and run it in this process, without a gateway and without http and db.
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = ".", conflicts_with = "module")]
+    local: Option<PathBuf>,
     /// The step function.
     #[arg(long, default_value = "run")]
     function: String,
@@ -32,13 +39,13 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME=VALUE", value_parser = input::variable)]
     env: Vec<(String, String)>,
     /// Lower the time limit.
-    #[arg(long, value_name = "MS")]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
     timeout_ms: Option<u64>,
     /// Lower the fuel.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     fuel: Option<u64>,
     /// Lower the memory limit.
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     memory_bytes: Option<u64>,
     #[command(flatten)]
     remote: Remote,
@@ -78,11 +85,15 @@ struct Metrics {
 /// Runs. A signal closes the connection, which cancels the execution.
 pub(super) async fn run(args: Args, out: Out) -> anyhow::Result<()> {
     if args.input.as_deref() == Some("-") && args.data.as_deref() == Some("-") {
-        return Err(super::failure::Usage("only one of --input and --data can be standard input".to_owned()).into());
+        return Err(Usage("only one of --input and --data can be standard input".to_owned()).into());
     }
+    let Some(module) = &args.module else {
+        let dir = args.local.clone().unwrap_or_default();
+        return super::local::run(&dir, called(args).await?, out).await;
+    };
     let body = body(&args).await?;
     let client = Client::new(&args.remote, out)?;
-    let module = args.module.to_string();
+    let module = module.to_string();
     let answer = client.post_json(&modules::path(&module, &["invoke"]), &[("function", args.function)], body).await?;
     if out.when_json(&answer.body)? {
         return Ok(());
@@ -96,10 +107,32 @@ pub(super) async fn run(args: Args, out: Out) -> anyhow::Result<()> {
     Ok(())
 }
 
+async fn called(args: Args) -> anyhow::Result<Called> {
+    Ok(Called {
+        input: json("--input", args.input.as_ref()).await?.unwrap_or_else(JsonText::null),
+        data: json("--data", args.data.as_ref()).await?.map(object).transpose()?,
+        limits: limits(&args),
+        function: args.function,
+        env: args.env,
+    })
+}
+
+/// As a gateway would have it.
+fn object(data: JsonText) -> Result<JsonText, Usage> {
+    if data.as_str().trim_start().starts_with('{') {
+        return Ok(data);
+    }
+    Err(Usage("--data has to be an object, such as '{\"customer\": \"A-17\"}'".to_owned()))
+}
+
+fn limits(args: &Args) -> Limits {
+    Limits { fuel: args.fuel, memory_bytes: args.memory_bytes, timeout_ms: args.timeout_ms }
+}
+
 async fn body(args: &Args) -> anyhow::Result<Vec<u8>> {
     let input = json("--input", args.input.as_ref()).await?;
     let data = json("--data", args.data.as_ref()).await?;
-    let limits = Limits { fuel: args.fuel, memory_bytes: args.memory_bytes, timeout_ms: args.timeout_ms };
+    let limits = limits(args);
     let request = Request {
         input,
         data,

@@ -85,11 +85,11 @@ impl Key {
     pub(super) fn advice(&self) -> String {
         match self {
             Self::Found { place: Place::Given, .. } => {
-                "the key of --key or SLUICE_KEY is not one of this gateway's: without them, the data folder's admin key is used"
+                "the gateway does not take the key of --key or SLUICE_KEY: an admin makes another with `sluice key create`; without them, the data folder's admin key is used"
                     .to_owned()
             }
             Self::Found { place: Place::File(file), .. } => format!(
-                "the key in {} is not one of this gateway's: give another with --key or SLUICE_KEY, or name the gateway's own data folder with --data-dir",
+                "the gateway does not take the key in {}: give another with --key or SLUICE_KEY, which an admin makes with `sluice key create`, or name the gateway's own data folder with --data-dir",
                 file.display()
             ),
             Self::Missing { file, reason } => format!(

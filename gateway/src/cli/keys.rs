@@ -12,6 +12,7 @@ use super::confirmation::Confirmation;
 use super::failure::Usage;
 use super::output::Out;
 use super::pages::{self, Page, Paging, to_seconds};
+use crate::model::Role;
 
 /// Where keys are below the API.
 const KEYS: [&str; 1] = ["keys"];
@@ -33,8 +34,8 @@ pub(super) struct Create {
     /// Who it is, in lists and the audit.
     #[arg(long)]
     name: String,
-    /// What it may do: viewer, invoker, editor or admin.
-    #[arg(long)]
+    /// What it may do.
+    #[arg(long, value_parser = Role::ALL.map(Role::as_str))]
     role: String,
     /// When it ends: `90s`, `12h`, `30d`, `4w` from now, or a time such as 2026-01-31T12:00:00Z.
     #[arg(long, value_name = "WHEN", value_parser = parse_end)]

@@ -37,6 +37,7 @@ const EXECUTIONS: [&str; 2] = ["wasm", "executions"];
 #[command(group = clap::ArgGroup::new("whose").required(true).args(["execution", "follow"]))]
 pub(super) struct Args {
     /// The execution's id, as an invoke and its errors show it.
+    #[arg(value_parser = execution_id)]
     execution: Option<ExecutionId>,
     /// Print what executions of a module log from now on, until Ctrl-C.
     #[arg(long, value_name = "MODULE")]
@@ -46,6 +47,10 @@ pub(super) struct Args {
     level: Level,
     #[command(flatten)]
     remote: Remote,
+}
+
+fn execution_id(text: &str) -> Result<ExecutionId, String> {
+    text.parse().map_err(|_| format!("it is no execution's id; what a module logs from now on: --follow {text}"))
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]

@@ -8,6 +8,7 @@
 mod build;
 mod client;
 mod compile_worker;
+mod completions;
 mod config;
 mod confirmation;
 mod failure;
@@ -16,6 +17,7 @@ mod input;
 mod invoke;
 mod key;
 mod keys;
+mod local;
 mod logs;
 mod migrate;
 mod modules;
@@ -24,11 +26,13 @@ mod pages;
 mod permissions;
 mod pretty;
 mod problem;
+mod record;
 mod serve;
 mod sign;
 mod template;
+mod test;
 mod upload;
-mod whole_file;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -39,13 +43,14 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::author::whole_file;
 use output::Out;
 
 /// Runs sandboxed WebAssembly steps behind HTTP.
 #[derive(Debug, Parser)]
 #[command(name = "sluice", version, arg_required_else_help = true)]
 pub(crate) struct Cli {
-    /// Print the server's answer as JSON: as it came, or indented on a terminal.
+    /// Print the answer as JSON: a server's as it came, or indented on a terminal.
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -60,6 +65,8 @@ enum Command {
     Init(init::Args),
     /// Build a step, and check it as the gateway will.
     Build(build::Args),
+    /// Build a step and run its cases (tests/*.json), without a gateway.
+    Test(test::Args),
     /// Store a module in the gateway.
     Upload(upload::Args),
     /// List the modules.
@@ -86,6 +93,10 @@ enum Command {
     Sign(sign::Sign),
     /// Bring the store's schema up to date without starting the gateway.
     Migrate(migrate::Args),
+    /// Print the script of a shell that completes commands and flags.
+    Completions(completions::Args),
+    /// Print the manual page, or write one for each command.
+    Man(completions::Man),
     /// Check or print the configuration.
     #[command(subcommand)]
     Config(config::Command),
@@ -120,7 +131,8 @@ fn dispatch(command: Command, out: Out) -> anyhow::Result<()> {
     match command {
         Command::Serve(args) => serve::run(args),
         Command::Init(args) => init::run(&args, out),
-        Command::Build(args) => build::run(&args, out),
+        Command::Build(args) => build::run(args, out),
+        Command::Test(args) => test::run(args, out),
         Command::Upload(args) => interruptible(upload::run(args, out)),
         Command::List(args) => interruptible(modules::list(args, out)),
         Command::Show(args) => interruptible(modules::show(args, out)),
@@ -133,6 +145,8 @@ fn dispatch(command: Command, out: Out) -> anyhow::Result<()> {
         Command::Keygen(args) => sign::keygen(&args, out),
         Command::Sign(args) => sign::sign(&args, out),
         Command::Migrate(args) => migrate::run(args, out),
+        Command::Completions(args) => completions::run(&args, out),
+        Command::Man(args) => completions::man(&args, out),
         Command::Config(command) => config::run(command, out),
         Command::CompileWorker(args) => {
             compile_worker::run(&args);
@@ -147,8 +161,10 @@ fn interruptible(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::R
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
         tokio::select! {
-            result = command => result,
+            // Before the command begins: a signal must not find that nobody waits for it.
+            biased;
             signal = interruption() => signal.and(Err(failure::Interrupted.into())),
+            result = command => result,
         }
     });
     // A thread may still wait for standard input; it must not keep the process.

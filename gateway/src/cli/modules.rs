@@ -21,7 +21,7 @@ use super::output::Out;
 use super::pages::{self, Page, Paging, to_seconds};
 use super::upload::progress_bar;
 use super::whole_file::WholeFile;
-use crate::model::{Digest, ModuleRef};
+use crate::model::{Digest, ModuleKind, ModuleRef};
 
 /// Where modules are below the API.
 pub(super) const MODULES: [&str; 2] = ["wasm", "modules"];
@@ -35,8 +35,8 @@ pub(super) struct List {
     /// The exact name: all its versions.
     #[arg(long)]
     name: Option<String>,
-    /// What the modules are for: job-step or http.
-    #[arg(long)]
+    /// What the modules are for.
+    #[arg(long, value_parser = [ModuleKind::JobStep.as_str(), ModuleKind::Http.as_str()])]
     kind: Option<String>,
     #[command(flatten)]
     paging: Paging,

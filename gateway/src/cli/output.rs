@@ -106,6 +106,14 @@ impl Out {
         self.painted(Paint::Plain, "", text)
     }
 
+    /// Prints a text of our own as it is: a script, a page.
+    #[expect(clippy::unused_self, reason = "who prints has one, whichever form it takes")]
+    pub(super) fn text(self, text: &str) -> Result<(), Error> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes())?;
+        Ok(stdout.flush()?)
+    }
+
     /// Prints a coloured word and the rest of its line.
     pub(super) fn painted(self, paint: Paint, word: &str, rest: &str) -> Result<(), Error> {
         write_line(&paint_word(paint, word, self.colour.stdout), rest)

@@ -42,8 +42,6 @@ pub(super) struct Show {
 /// What is to change.
 #[derive(Debug, clap::Args)]
 pub(super) struct Set {
-    #[command(flatten)]
-    of: Of,
     /// A JSON list that takes the place of what there is: `[{"permission": …, "resource": …}]`.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["add", "remove"], required_unless_present_any = ["add", "remove"])]
     file: Option<PathBuf>,
@@ -58,6 +56,8 @@ pub(super) struct Set {
     /// One to remove, as `show` has it. Several times for several.
     #[arg(long, value_name = "PERMISSION", value_parser = parse)]
     remove: Vec<Permission>,
+    #[command(flatten)]
+    of: Of,
 }
 
 /// Which version, where.

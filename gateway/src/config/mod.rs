@@ -149,9 +149,10 @@ impl Config {
         printer.finish()
     }
 
-    /// The defaults, on a free loopback port, with everything below `data_dir`.
+    /// The defaults, on a free loopback port, with everything below `data_dir` and few slots: for a runtime or a
+    /// gateway beside others in one process.
     #[must_use]
-    pub fn for_tests(data_dir: PathBuf) -> Self {
+    pub fn in_folder(data_dir: PathBuf) -> Self {
         Self {
             server: Server { listen: std::net::SocketAddr::from(([127, 0, 0, 1], 0)), ..Server::default() },
             store: Store::default_in(&data_dir),

@@ -430,9 +430,9 @@ fn log_format_is_one_of_three_words() {
 }
 
 #[test]
-fn the_configuration_for_tests_is_one_that_could_be_loaded() {
+fn the_configuration_of_a_folder_is_one_that_could_be_loaded() {
     let folder = PathBuf::from("/d");
-    let config = Config::for_tests(folder);
+    let config = Config::in_folder(folder);
     assert_eq!(load(&config.print(), &[]).unwrap(), config);
 }
 

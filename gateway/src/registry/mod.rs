@@ -22,6 +22,7 @@ pub use request::{DESCRIPTION_CHARACTERS_MAX, PERMISSIONS_MAX};
 pub use service::{Parts, Registry};
 pub use snapshot::{Revision, Snapshot};
 pub use trust::{Refusal, Trust, UploadedSignature};
+pub use wit::step_signature;
 
 use std::collections::HashSet;
 use std::sync::Arc;

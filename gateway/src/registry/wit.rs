@@ -25,8 +25,9 @@ const TEXT_BYTES_MAX: usize = 1024;
 /// Every level writes something, so the text bounds the depth as well; this bounds the stack.
 const DEPTH_MAX: usize = 100;
 
-/// The type of a step function.
-pub(super) fn step_signature() -> String {
+/// The type of a step function, as WIT has it.
+#[must_use]
+pub fn step_signature() -> String {
     format!("func(input: string) -> {OUTCOME}")
 }
 

@@ -8,6 +8,7 @@
 
 mod admission;
 mod artifact;
+#[expect(missing_docs, reason = "it is generated; the WIT has the words")]
 mod bindings;
 pub mod cache;
 mod compile;
@@ -20,14 +21,18 @@ mod load;
 mod outcome;
 mod outside;
 mod refusals;
+mod stand_in;
 mod state;
 pub mod worker;
 
+pub use bindings::sluice::step::http::{Request as HttpRequest, Response as HttpResponse};
+pub use bindings::sluice::step::types::HostError;
 pub use compile::CompileIn;
 pub use engine::Metering;
 pub use host::log::{Cancelled, Witness};
 pub use load::{Artifact, LoadError};
 pub use outside::{OpenError, Outside};
+pub use stand_in::StandIn;
 
 use std::sync::Arc;
 use std::time::Duration;

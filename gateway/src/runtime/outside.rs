@@ -3,6 +3,10 @@
 //! Owns nothing of one execution. Invariant: it is opened once a process, so that connections are shared by
 //! all executions.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::stand_in::StandIn;
 use crate::config::{Config, Secrets};
 use crate::database::{self, Databases};
 use crate::egress::{self, Egress};
@@ -13,6 +17,8 @@ pub struct Outside {
     pub(super) egress: Egress,
     pub(super) databases: Databases,
     pub(super) secrets: Secrets,
+    /// Answers in the place of all of them.
+    pub(super) stand_in: Option<Arc<dyn StandIn>>,
 }
 
 /// Why it can't be opened.
@@ -27,6 +33,11 @@ pub enum OpenError {
 }
 
 impl Outside {
+    /// `None` where nothing is sent that they could be put in.
+    pub(super) fn secrets(&self) -> Option<&Secrets> {
+        self.stand_in.is_none().then_some(&self.secrets)
+    }
+
     /// Opens it; nothing is connected to yet.
     ///
     /// # Errors
@@ -36,6 +47,20 @@ impl Outside {
             egress: Egress::open(&config.egress)?,
             databases: Databases::open(&config.databases)?,
             secrets: config.secrets.clone(),
+            stand_in: None,
+        })
+    }
+
+    /// Nothing but somebody who answers.
+    ///
+    /// # Errors
+    /// The defaults of `[egress]` can't be used on this machine.
+    pub fn standing_in(stand_in: Arc<dyn StandIn>) -> Result<Self, OpenError> {
+        Ok(Self {
+            egress: Egress::open(&crate::config::Egress::default())?,
+            databases: Databases::open(&BTreeMap::new())?,
+            secrets: Secrets::default(),
+            stand_in: Some(stand_in),
         })
     }
 }

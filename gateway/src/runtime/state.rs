@@ -16,8 +16,8 @@ use super::host::outgoing::Outgoing;
 use super::limits::MemoryLimiter;
 use super::outside::Outside;
 use super::{Bounds, Call};
-use crate::egress;
 use crate::model::Denial;
+use crate::{database, egress};
 
 /// Handles of WASI resources (streams, pollables) an execution may hold at once:
 /// real guests hold a dozen.
@@ -40,6 +40,8 @@ pub(super) struct State {
     pub(super) outside: Arc<Outside>,
     /// Requests that were sent with a key of the host's.
     pub(super) keyed_requests: u32,
+    /// Made with the first statement.
+    pub(super) database_caller: Option<database::Caller>,
     /// Whether the log has a database that can't be reached.
     pub(super) has_told_of_databases: bool,
     pub(super) denials: Denials,
@@ -68,6 +70,7 @@ impl State {
             deadline,
             outside,
             keyed_requests: 0,
+            database_caller: None,
             has_told_of_databases: false,
             denials: Denials::of(&call, &bounds.clock),
             host_calls: HostCalls::new(bounds.host_calls),

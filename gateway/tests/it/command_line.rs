@@ -1,12 +1,19 @@
 //! The command line over a real gateway, as an author lives with it.
 
+mod cases;
+mod examples;
 mod keys;
+mod languages;
 mod life;
 mod local;
 mod permissions;
+mod prerequisites;
 mod refusals;
 mod signing;
+mod sizes;
+mod terminal;
 mod transfer;
+mod watch;
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -128,6 +135,24 @@ fn put_guest(author: &Author, name: &str) -> String {
     let file = format!("{name}.wasm");
     std::fs::write(author.path(&file), crate::support::guest(name)).unwrap();
     file
+}
+
+/// A step whose build takes no compiler: it copies a guest, which a test may change, to where the step's is.
+fn put_step(author: &Author, guest: &str) {
+    let step = author.path("step");
+    std::fs::create_dir_all(step.join("tests")).unwrap();
+    let build = "[build]\ncommand = [\"cp\", \"in.wasm\", \"out.wasm\"]\noutput = \"out.wasm\"\n";
+    let manifest = format!("name = \"{guest}\"\nversion = \"1.0.0\"\n{build}");
+    std::fs::write(step.join("sluice.step.toml"), manifest).unwrap();
+    std::fs::write(step.join("in.wasm"), crate::support::guest(guest)).unwrap();
+}
+
+/// What Ctrl-C in a terminal sends.
+fn interrupt(child: &tokio::process::Child) {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    let id = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
+    kill_process(id, Signal::INT).unwrap();
 }
 
 /// The names of everything in a folder.

@@ -16,6 +16,7 @@ mod bad_uploads;
 mod changes;
 mod command_line;
 mod compile_bounds;
+mod conformance;
 mod crash;
 mod database_mysql;
 mod database_sqlite;

@@ -18,6 +18,8 @@ const QUANTITY_MAX: i64 = 10_000;
 const ID_BYTES_MAX: usize = 64;
 /// The longest address that SMTP can carry (RFC 5321, 4.5.3.1.3).
 const EMAIL_BYTES_MAX: usize = 254;
+/// The longest that the printers of vouchers take.
+const COUPON_BYTES_MAX: usize = 32;
 /// Nobody mends more than these at a time, and a hostile order can't make the answer larger than itself.
 const FINDINGS_MAX: usize = 100;
 
@@ -40,6 +42,7 @@ struct Order {
     id: Field<String>,
     customer: Field<String>,
     country: Field<String>,
+    coupon: Field<String>,
     items: Field<Vec<Field<Object<Item>>>>,
 }
 
@@ -68,6 +71,7 @@ pub struct Checked {
     pub total_cents: u64,
     /// The sum of all quantities.
     pub item_count: u64,
+    pub coupon: Option<String>,
 }
 
 /// How the order is handled by those who pack it.
@@ -88,6 +92,13 @@ impl Checked {
         }
     }
 
+    /// Takes so many percent off the total, at most all of it.
+    pub fn discount(&mut self, percent: u64) {
+        // In two parts, so that no total is too large to be multiplied.
+        let (hundreds, rest) = (self.total_cents / 100, self.total_cents % 100);
+        self.total_cents = self.total_cents.saturating_sub(hundreds * percent.min(100) + rest * percent.min(100) / 100);
+    }
+
     pub fn needs_review(&self) -> bool {
         self.total_cents >= REVIEW_CENTS
     }
@@ -105,11 +116,12 @@ pub fn check(input: Input) -> Result<Checked, Vec<Finding>> {
     let id = check.text(order.id, format_args!("/order/id"));
     check.matches(order.customer, is_email, format_args!("/order/customer"));
     check.matches(order.country, is_country, format_args!("/order/country"));
+    let coupon = check.optional(order.coupon, is_coupon, format_args!("/order/coupon"));
     let sums = check.items(order.items);
 
     match (id, sums) {
         (Some(id), Some((total_cents, item_count))) if check.findings.is_empty() => {
-            Ok(Checked { id, total_cents, item_count })
+            Ok(Checked { id, total_cents, item_count, coupon })
         }
         _ => Err(check.findings),
     }
@@ -152,6 +164,18 @@ impl Check {
         if self.required(field, path).is_some_and(|text| !rule(&text)) {
             self.add(path, MALFORMED, "the text is not in the form that is wanted here");
         }
+    }
+
+    /// A text that may be missing.
+    fn optional(&mut self, field: Field<String>, rule: fn(&str) -> bool, path: fmt::Arguments<'_>) -> Option<String> {
+        if let Field::Missing = field {
+            return None;
+        }
+        let text = self.required(field, path)?;
+        if !rule(&text) {
+            self.add(path, MALFORMED, "the text is not in the form that is wanted here");
+        }
+        Some(text)
     }
 
     fn number(&mut self, field: Field<i64>, range: RangeInclusive<i64>, path: fmt::Arguments<'_>) -> Option<u64> {
@@ -209,6 +233,12 @@ fn is_country(text: &str) -> bool {
     text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
+/// As it is printed on vouchers, and needs no encoding in a URL.
+fn is_coupon(text: &str) -> bool {
+    (1..=COUPON_BYTES_MAX).contains(&text.len())
+        && text.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'-'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,8 +262,29 @@ mod tests {
             r#"[{"sku": "pen", "quantity": 2, "price_cents": 1250}, {"sku": "ink", "quantity": 1, "price_cents": 0}]"#,
         );
         let checked = check_text(&input).expect("the order is good");
-        assert_eq!(checked, Checked { id: "A-17".to_owned(), total_cents: 2500, item_count: 3 });
+        assert_eq!(checked, Checked { id: "A-17".to_owned(), total_cents: 2500, item_count: 3, coupon: None });
         assert_eq!((checked.tier(), checked.needs_review()), (Tier::Small, false));
+    }
+
+    #[test]
+    fn a_coupon_is_checked_where_there_is_one_and_takes_its_part() {
+        let with = |coupon: &str| {
+            let order = order(r#"[{"sku": "pen", "quantity": 1, "price_cents": 999}]"#);
+            order.replace(r#""items""#, &format!(r#""coupon": {coupon}, "items""#))
+        };
+        let mut checked = check_text(&with(r#""SPRING-26""#)).expect("the order is good");
+        assert_eq!(checked.coupon.as_deref(), Some("SPRING-26"));
+        checked.discount(10);
+        assert_eq!(checked.total_cents, 900, "999 less 99");
+        checked.discount(100);
+        assert_eq!(checked.total_cents, 0);
+        checked.total_cents = u64::MAX;
+        checked.discount(100);
+        assert_eq!(checked.total_cents, 0);
+        assert_eq!(check_text(&with("null")).expect("the order is good").coupon, None);
+        for bad in [r#""""#, r#""spring""#, r#""A/B""#, "7", &format!("\"{}\"", "A".repeat(33))] {
+            assert_eq!(findings(&with(bad)), [("/order/coupon".to_owned(), MALFORMED)], "{bad}");
+        }
     }
 
     #[test]

@@ -7,6 +7,9 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+#[cfg(any(target_arch = "wasm32", test))]
+mod memory;
+
 pub mod bindings {
     wit_bindgen::generate!({
         path: "wit",
@@ -184,6 +187,18 @@ pub mod http {
             Ok(self.header("content-type", "application/json"))
         }
 
+        /// A body of any bytes.
+        pub fn body(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+            self.body = Some(bytes.into());
+            self
+        }
+
+        /// For the whole exchange; never longer than the step has left.
+        pub fn timeout_ms(mut self, timeout_ms: u32) -> Self {
+            self.timeout_ms = Some(timeout_ms);
+            self
+        }
+
         /// Sends it. Any status is an answer, and redirects are not followed.
         pub fn send(&self) -> Result<Response, StepError> {
             Ok(host::send(self)?)
@@ -198,8 +213,9 @@ pub mod http {
                 let may_pass = self.status == 429 || self.status >= 500;
                 return Err(if may_pass { failed.retryable() } else { failed }.into());
             }
-            let read = serde_json::from_slice(&self.body);
-            read.map_err(|_| failure("http-body", "the server's answer is not what the step reads").into())
+            // Alone, serde_json would not look at the bytes of what is skipped.
+            let read = str::from_utf8(&self.body).ok().and_then(|text| serde_json::from_str(text).ok());
+            read.ok_or_else(|| failure("http-body", "the server's answer is not what the step reads").into())
         }
     }
 }
@@ -285,7 +301,7 @@ mod output {
 
     fn line(descriptor: i32, bytes: &[u8]) -> isize {
         let level = if descriptor == STDOUT { Level::Info } else { Level::Error };
-        match String::from_utf8_lossy(bytes).trim() {
+        match &*String::from_utf8_lossy(bytes.trim_ascii()) {
             "" => {}
             text => log::write(level, text, &[]),
         }

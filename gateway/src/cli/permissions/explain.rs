@@ -7,30 +7,32 @@ use std::net::Ipv6Addr;
 
 use serde_json::json;
 
-use super::{Known, Of, Version, command_to_add, kinds, tell_if_closed, to_json};
-use crate::cli::client::Client;
+use super::{Known, Version, command_to_add, kinds, tell_if_closed, to_json};
+use crate::cli::client::{Client, Remote};
 use crate::cli::failure::{Denied, Usage};
 use crate::cli::output::Out;
 use crate::egress::{self, Target};
-use crate::model::{Permission, PermissionKind};
+use crate::model::{ModuleRef, Permission, PermissionKind};
 
 /// Which call.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
-    #[command(flatten)]
-    of: Of,
+    /// An id, `name`, `name@1.2.3` or `name@^1.2`: one version, the newest that matches.
+    module: ModuleRef,
     /// The method of a request, or a permission: `database:read`, `database:write`, `secret:use`.
     method: String,
     /// Its URL; the name of a connection; a secret and its host, as NAME@HOST.
     #[arg(value_name = "URL|NAME|NAME@HOST")]
     resource: String,
+    #[command(flatten)]
+    remote: Remote,
 }
 
 /// Tells it.
 pub(super) async fn run(args: Args, out: Out) -> anyhow::Result<()> {
     let asked = Asked::read(&args.method, &args.resource)?;
-    let client = Client::new(&args.of.remote, out)?;
-    let version = Version::find(&client, &args.of.module).await?;
+    let client = Client::new(&args.remote, out)?;
+    let version = Version::find(&client, &args.module).await?;
     let Known { list, numbers, set } = version.known(out)?;
     let rule = set.rule(asked.permission, &asked.resource);
     let rule = rule.and_then(|place| Some((*numbers.get(place)?, list.get(place)?)));

@@ -60,7 +60,7 @@ impl Fixture {
     }
 
     async fn in_folder(folder: tempfile::TempDir, compiled: Compiled) -> Self {
-        let config = config::Config::for_tests(folder.path().to_owned());
+        let config = config::Config::in_folder(folder.path().to_owned());
         let clock = clock::Clock::system();
         let store = SqliteStore::open(&folder.path().join("sluice.db")).await.expect("a store");
         let blobs = blob::Blobs::open(&config.blobs, &config.data_dir, clock.clone()).await.expect("a folder of blobs");

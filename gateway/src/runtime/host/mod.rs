@@ -8,6 +8,7 @@ mod http;
 pub(super) mod log;
 pub(super) mod outgoing;
 mod request;
+mod stood_in;
 mod tree;
 pub(super) mod wasi;
 

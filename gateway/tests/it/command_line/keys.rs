@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Author, Ran};
+use super::{Author, PATIENCE, Ran};
 
 #[tokio::test]
 async fn a_key_is_made_used_listed_and_deleted() {
@@ -31,7 +31,32 @@ async fn a_key_is_made_used_listed_and_deleted() {
     author.run(&["key", "delete", id, "--yes"]).await.failed().says(&["no such key", "sluice key list"]);
     author.run(&["key", "delete", rows[1][0], "--yes"]).await.failed().says(&["last admin key"]);
     author.run(&["key", "create", "--name", "x", "--role", "viewer", "--expires", "soon"]).await.ended(2);
-    author.run(&["key", "create", "--name", "x", "--role", "root"]).await.failed().says(&["/role"]);
+    author
+        .run(&["key", "create", "--name", "x", "--role", "root"])
+        .await
+        .ended(2)
+        .says(&["viewer, invoker, editor, admin"]);
+}
+
+#[tokio::test]
+async fn a_key_that_has_expired_is_told_as_one_with_the_way_to_another() {
+    let author = Author::new().await;
+    let made = author.run(&["key", "create", "--name", "ci", "--role", "viewer", "--expires", "1s"]).await.done();
+    let list = || {
+        let mut command = author.command(&["list"]);
+        command.env("SLUICE_KEY", made.stdout.trim_end());
+        Ran::of(command)
+    };
+    let expired = async {
+        loop {
+            let ran = list().await;
+            if ran.code != Some(0) {
+                break ran;
+            }
+        }
+    };
+    let refused = tokio::time::timeout(PATIENCE, expired).await.expect("the end of the key").failed();
+    refused.says(&["the key has expired", "sluice key create", "does not take the key of --key or SLUICE_KEY"]);
 }
 
 #[tokio::test]

@@ -2,14 +2,15 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 use tokio::process::Command;
 
 use super::{Author, PATIENCE, Ran};
 
-const GOOD: &str = r#"{"order": {"id": "A-17", "customer": "ada@example.com", "country": "DE", "items": [{"sku": "pen", "quantity": 2, "price_cents": 1250}]}}"#;
-const BAD: &str = r#"{"order": {"id": "", "items": []}}"#;
+pub(super) const GOOD: &str = r#"{"order": {"id": "A-17", "customer": "ada@example.com", "country": "DE", "items": [{"sku": "pen", "quantity": 2, "price_cents": 1250}]}}"#;
+pub(super) const BAD: &str = r#"{"order": {"id": "", "items": []}}"#;
 
 /// Builds as an author does, but where `cargo xtask guests` has compiled the same
 /// dependencies already, and without a network.
@@ -37,6 +38,11 @@ async fn a_new_step_is_made_built_stored_run_looked_at_fetched_and_deleted() {
     assert!(stored.stdout.starts_with("uploaded price-check 0.1.0: "), "{stored:?}");
     let again = author.run(&["upload", "price-check"]).await.done();
     assert!(again.stdout.starts_with("these bytes are stored already as price-check 0.1.0"), "{again:?}");
+
+    let source = author.folder.path().join("price-check/src/lib.rs");
+    std::fs::File::options().append(true).open(&source).unwrap().set_modified(SystemTime::now()).unwrap();
+    let stale = author.run(&["upload", "price-check"]).await.done();
+    stale.says(&["price-check/src/lib.rs has changed since this was built", "sluice build price-check"]);
 
     let listed = author.run(&["list"]).await.done();
     let cells: Vec<&str> = listed.stdout.trim_end().split('\t').collect();

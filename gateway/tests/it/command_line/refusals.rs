@@ -142,7 +142,7 @@ async fn a_version_that_is_taken_is_refused_with_the_flag_that_helps() {
     let author = Author::with(TestGateway::start().await.module("echo").await);
     let file = put_guest(&author, "trap");
     let taken = author.run(&["upload", &file, "--name", "echo", "--version", "1.0.0"]).await.failed();
-    taken.says(&["echo 1.0.0", "version-exists", "--version"]);
+    taken.says(&["echo 1.0.0", "version-exists", "--version", "sluice.step.toml"]);
     author.run(&["upload", &file, "--name", "echo", "--version", "1.0.1"]).await.done();
 }
 
@@ -163,7 +163,7 @@ async fn what_is_not_there_is_named() {
     author.run(&["invoke", "echo@^2"]).await.failed().says(&["echo@^2"]);
     let function = author.run(&["invoke", "echo", "--function", "nope"]).await.failed();
     function.says(&["no function nope", "nothing, route, run, shout, twice"]);
-    author.run(&["upload", "no.wasm", "--name", "a", "--version", "1.0.0"]).await.failed().says(&["no.wasm"]);
+    author.run(&["upload", "no.wasm", "--name", "a", "--version", "1.0.0"]).await.ended(2).says(&["no.wasm"]);
     author.run(&["invoke", "echo", "--input", "@no.json"]).await.failed().says(&["no.json"]);
     let over = author.run(&["invoke", "echo", "--timeout-ms", "999999999"]).await.failed();
     let over = over.says(&["timeout_ms may be at most"]);

@@ -2,12 +2,11 @@
 
 use std::process::Stdio;
 
-use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
-use super::{Author, PATIENCE, Ran, entries, put_guest};
+use super::{Author, PATIENCE, Ran, entries, interrupt, put_guest};
 use crate::support::TestGateway;
 
 /// A way to `gateway` that stops after `bytes` of the request, and tells so; it breaks
@@ -39,8 +38,7 @@ async fn an_upload_that_is_interrupted_leaves_nothing() {
     let arguments = ["upload", &file, "--name", "echo", "--version", "1.0.0", "--server", &server];
     let child = author.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     tokio::time::timeout(PATIENCE, stalled).await.expect("half of the upload").unwrap();
-    let id = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
-    kill_process(id, Signal::INT).unwrap();
+    interrupt(&child);
     let ended: Ran = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.unwrap().unwrap().into();
     let ended = ended.ended(130);
     assert_eq!(ended.stdout, "");
@@ -48,6 +46,42 @@ async fn an_upload_that_is_interrupted_leaves_nothing() {
     assert_eq!(author.run(&["list", "--json"]).await.done().json()["total"], 0);
     assert_eq!(author.gateway.files(), before);
     author.run(&["upload", &file, "--name", "echo", "--version", "1.0.0"]).await.done();
+}
+
+/// A way to `gateway` that gives the client so many bytes of the answer and then no more.
+async fn stalling_answer(gateway: String, bytes: usize) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (client, _) = listener.accept().await.unwrap();
+        let server = TcpStream::connect(gateway).await.unwrap();
+        let ((mut asks, mut hears), (answers, mut asked)) = (client.into_split(), server.into_split());
+        tokio::spawn(async move { tokio::io::copy(&mut asks, &mut asked).await });
+        tokio::io::copy(&mut answers.take(bytes as u64), &mut hears).await.unwrap();
+        std::future::pending::<()>().await;
+        drop(hears);
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_download_that_is_interrupted_leaves_what_was_there_and_no_part() {
+    let author = Author::with(TestGateway::start().await.module("echo").await);
+    std::fs::write(author.path("echo.wasm"), "the old one").unwrap();
+    let server = stalling_answer(author.gateway.address().to_owned(), 20_000).await;
+    let mut command = author.command(&["download", "echo", "--output", "echo.wasm", "--server", &server]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = async {
+        while entries(author.folder.path()).len() < 2 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, begun).await.expect("a part of the file");
+    interrupt(&child);
+    let ended: Ran = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.unwrap().unwrap().into();
+    assert_eq!(ended.ended(130).stdout, "");
+    assert_eq!(entries(author.folder.path()), ["echo.wasm"]);
+    assert_eq!(std::fs::read_to_string(author.path("echo.wasm")).unwrap(), "the old one");
 }
 
 /// A server that answers every request with this.
@@ -105,12 +139,36 @@ async fn an_invocation_that_is_interrupted_is_recorded_as_canceled() {
     let child = author.command(&sleep).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let running = "/api/v1/wasm/executions?status=running";
     author.gateway.eventually(running, |answer| answer.json()["total"] == 1).await;
-    let id = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
-    kill_process(id, Signal::INT).unwrap();
+    interrupt(&child);
     let ended: Ran = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.unwrap().unwrap().into();
     ended.ended(130);
     let canceled = "/api/v1/wasm/executions?status=canceled";
     author.gateway.eventually(canceled, |answer| answer.json()["total"] == 1).await;
+}
+
+#[tokio::test]
+async fn what_an_upload_says_of_a_module_is_kept_with_it() {
+    let author = Author::new().await;
+    let file = put_guest(&author, "echo");
+    let list = r#"[{"permission": "http:read", "resource": "https://api.example.com/*"}]"#;
+    std::fs::write(author.path("allowed.json"), list).unwrap();
+    std::fs::write(author.path("limits.json"), r#"{"timeout_ms": 250}"#).unwrap();
+    let upload = ["upload", &file, "--name", "echo", "--version", "1.0.0", "--description", "Says it again"];
+    let files = ["--permissions", "allowed.json", "--limits", "limits.json"];
+    author.run(&[&upload[..], &files].concat()).await.done();
+    let shown = author.run(&["show", "echo", "--json"]).await.done().json();
+    assert_eq!(shown["permissions"], serde_json::from_str::<serde_json::Value>(list).unwrap());
+    assert_eq!((&shown["limits"]["timeout_ms"], &shown["description"]), (&250.into(), &"Says it again".into()));
+
+    for (text, words) in [
+        (r#"[{"permission": "http:raed", "resource": "*"}]"#, "/permissions/0/permission: is http:read"),
+        ("[", "allowed.json is not JSON"),
+    ] {
+        std::fs::write(author.path("allowed.json"), text).unwrap();
+        let again = ["upload", &file, "--name", "echo", "--version", "1.0.1", "--permissions", "allowed.json"];
+        author.run(&again).await.failed().says(&[words]);
+    }
+    assert_eq!(author.run(&["list", "--json"]).await.done().json()["total"], 1);
 }
 
 #[tokio::test]

@@ -54,14 +54,14 @@ impl TestGateway {
 
     /// On a folder that a gateway had before.
     pub async fn start_in(folder: Arc<tempfile::TempDir>, change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config::for_tests(folder.path().to_owned());
+        let mut config = Config::in_folder(folder.path().to_owned());
         change(&mut config);
         Self::start_of(folder, config, env!("CARGO_BIN_EXE_sluice").into()).await
     }
 
     /// On a folder, with another program than `sluice` to compile with.
     pub async fn start_with_compiler(folder: &Arc<tempfile::TempDir>, program: PathBuf) -> Self {
-        Self::start_of(Arc::clone(folder), Config::for_tests(folder.path().to_owned()), program).await
+        Self::start_of(Arc::clone(folder), Config::in_folder(folder.path().to_owned()), program).await
     }
 
     async fn start_of(folder: Arc<tempfile::TempDir>, config: Config, program: PathBuf) -> Self {
@@ -74,7 +74,7 @@ impl TestGateway {
     /// One more on the store of this one, with a data folder of its own.
     pub async fn start_beside(&self, change: impl FnOnce(&mut Config)) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
-        let mut config = Config::for_tests(folder.path().to_owned());
+        let mut config = Config::in_folder(folder.path().to_owned());
         change(&mut config);
         let app = App::start(config, compile_in()).await.unwrap();
         let base = format!("http://{}", app.address());

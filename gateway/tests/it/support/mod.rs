@@ -4,6 +4,7 @@ pub mod component;
 mod documented;
 pub mod files;
 pub mod gateway;
+pub mod http_function;
 pub mod keys;
 pub mod openmetrics;
 pub mod otlp_receiver;
@@ -11,6 +12,8 @@ pub mod process;
 pub mod property;
 pub mod raw;
 pub mod s3;
+pub mod terminal;
+pub mod toolchain;
 pub mod upstream;
 
 pub use files::Files;

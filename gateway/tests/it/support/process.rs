@@ -20,7 +20,7 @@ pub fn command(folder: &Path, arguments: &[&str]) -> Command {
     // Its own folder: no `sluice.toml` of somebody else is found there.
     command.args(arguments).current_dir(folder).kill_on_drop(true).stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("SLUICE") {
+        if name.to_string_lossy().starts_with("SLUICE") || name == "NO_COLOR" {
             command.env_remove(name);
         }
     }
