@@ -70,7 +70,7 @@ pub fn run(step: &mut Step, program: &Path, paint: Paint) -> Result<()> {
     ensure!(!answer.to_string().contains(SECRET), "the step's answer shows the secret");
     let id = answer.pointer("/execution_id").and_then(Value::as_str).context("the execution has no id")?;
     for path in [format!("/api/v1/wasm/executions/{id}"), format!("/api/v1/wasm/executions/{id}/logs")] {
-        let told = readable(gateway, &path)?;
+        let told = readable(&gateway, &path)?;
         ensure!(told.status == 200 && !told.body.contains(SECRET), "{path} was answered with {}", told.status);
     }
     let log = std::fs::read_to_string(gateway::log_file("demo-desk"))?;
