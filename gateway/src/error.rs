@@ -75,8 +75,12 @@ codes! {
     RequestTimeout = "request-timeout", 408, Gateway, "The request did not arrive in time";
     VersionExists = "version-exists", 409, Gateway, "The version is taken by other bytes";
     InUse = "in-use", 409, Gateway, "Something still refers to it";
+    IdempotencyConflict = "idempotency-conflict", 409, Gateway, "The first request with this key is still being accepted";
+    RunEnded = "run-ended", 409, Gateway, "The run has ended";
     TooLarge = "too-large", 413, Gateway, "The request is over its bound";
     UnsupportedMediaType = "unsupported-media-type", 415, Gateway, "The content type is not one that is taken here";
+    IdempotencyMismatch = "idempotency-mismatch", 422, Gateway, "The key was used with another request";
+    InvalidJob = "invalid-job", 422, Gateway, "The job's definition has mistakes";
     InvalidModule = "invalid-module", 422, Gateway, "The module can't run here";
     InvalidSignature = "invalid-signature", 422, Gateway, "The signature does not match";
     SignatureRequired = "signature-required", 422, Gateway, "Only signed modules are taken";
@@ -93,6 +97,7 @@ codes! {
     MemoryExceeded = "memory-exceeded", 502, Guest, "The step went over its memory limit";
     OutputTooLarge = "output-too-large", 502, Guest, "The step's output is over its bound";
     StackExhausted = "stack-exhausted", 502, Guest, "The step ran out of stack";
+    CircuitOpen = "circuit-open", 503, Gateway, "The other side fails, and is left alone for a while";
     Overloaded = "overloaded", 503, Gateway, "No slot was free in time";
     TimedOut = "timed-out", 504, Guest, "The step ran out of time";
 }

@@ -11,6 +11,7 @@
 
 mod folder;
 mod owner;
+mod runs;
 mod s3;
 mod spool;
 

@@ -22,6 +22,18 @@ pub mod action {
     pub const MODULE_PERMISSIONS: &str = "module.permissions";
     /// A version's limits were replaced.
     pub const MODULE_LIMITS: &str = "module.limits";
+    /// A job's definition was saved.
+    pub const JOB_SAVE: &str = "job.save";
+    /// A job was deleted.
+    pub const JOB_DELETE: &str = "job.delete";
+    /// A run was to end.
+    pub const RUN_CANCEL: &str = "run.cancel";
+    /// A run was to go on where it had failed.
+    pub const RUN_RETRY: &str = "run.retry";
+    /// A circuit was closed by hand.
+    pub const CIRCUIT_CLOSE: &str = "circuit.close";
+    /// A notification was to be sent again.
+    pub const DELIVERY_REPLAY: &str = "delivery.replay";
     /// A request was not let through: its key, its role, its rate, or stored bytes that were changed.
     pub const REQUEST: &str = "request";
     /// Stored bytes, compiled code or a signature were not what they should be, whoever came upon it.

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use super::{ExecutionId, JsonObject, ModuleId, ModuleName};
+use super::job::JobName;
+use super::{ExecutionId, JsonObject, ModuleId, ModuleName, RunId};
 
 /// How far an execution has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -138,4 +139,10 @@ pub struct ExecutionRecord {
     pub lines: Vec<LogLine>,
     /// Lines that were over its bounds.
     pub lines_dropped: u64,
+    /// The run that it is of, where it is a step of one.
+    #[serde(skip)]
+    pub run_id: Option<RunId>,
+    /// The job of that run.
+    #[serde(skip)]
+    pub job: Option<JobName>,
 }

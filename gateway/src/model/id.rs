@@ -66,6 +66,16 @@ id! {
     AuditId
 }
 
+id! {
+    /// One run of a job. It begins with the time it was made.
+    RunId
+}
+
+id! {
+    /// One notification, through all its attempts.
+    DeliveryId
+}
+
 macro_rules! generated {
     ($($name:ident)*) => {
         $(impl $name {
@@ -78,7 +88,7 @@ macro_rules! generated {
     };
 }
 
-generated!(ModuleId KeyId AuditId);
+generated!(ModuleId KeyId AuditId RunId DeliveryId);
 
 impl ExecutionId {
     /// A new identifier for an execution that starts at `at`, to the microsecond: later

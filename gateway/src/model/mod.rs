@@ -1,5 +1,5 @@
 //! Plain data and pure rules: names, versions, permissions, limits, modules,
-//! executions.
+//! executions, jobs and runs.
 //!
 //! Owns the types that can't be wrong once they exist. Does no I/O, knows no
 //! clock, and depends on nothing of this crate but `error`'s vocabulary.
@@ -9,6 +9,7 @@ mod denial;
 mod digest;
 mod execution;
 mod id;
+pub mod job;
 mod json;
 mod key;
 mod limits;
@@ -23,7 +24,7 @@ pub use audit::{AuditEntry, AuditOutcome, action};
 pub use denial::RecordedDenial;
 pub use digest::{Digest, ParseDigestError};
 pub use execution::{ExecutionError, ExecutionRecord, Level, LogLine, Status};
-pub use id::{AuditId, ExecutionId, KeyId, ModuleId};
+pub use id::{AuditId, DeliveryId, ExecutionId, KeyId, ModuleId, RunId};
 #[cfg(test)]
 pub(crate) use json::any_json;
 pub use json::{JSON_DEPTH_MAX, JsonObject, JsonText, NotJson};

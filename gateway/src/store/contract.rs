@@ -85,6 +85,10 @@ macro_rules! contract_tests {
             the_id_of_a_store_stays
         );
         crate::store::contract_keys::contract_tests!($open);
+        crate::store::contract_jobs::contract_tests!($open);
+        crate::store::contract_runs::contract_tests!($open);
+        crate::store::contract_claims::contract_tests!($open);
+        crate::store::contract_deliveries::contract_tests!($open);
     };
     (@run $open:path, $property:ident($($argument:ident),*)) => {
         tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
@@ -239,6 +243,8 @@ fn any_record() -> impl Strategy<Value = ExecutionRecord> {
                 error: error.map(|(code, message, origin)| ExecutionError { code, message, origin }),
                 lines,
                 lines_dropped,
+                run_id: None,
+                job: None,
             }
         })
 }
@@ -297,6 +303,8 @@ pub(crate) fn record(module: &Module, status: Status) -> ExecutionRecord {
         error: None,
         lines: Vec::new(),
         lines_dropped: 0,
+        run_id: None,
+        job: None,
     }
 }
 
@@ -437,8 +445,13 @@ pub(crate) async fn executions_are_listed(
     let records = belonging_to(&modules, records);
     record_all(store, &records).await;
     let (module_id, status, from, to) = narrowed;
-    let filter =
-        ExecutionFilter { module_id: module_id.map(|index| index.get(&modules).id), visible: None, status, from, to };
+    let filter = ExecutionFilter {
+        module_id: module_id.map(|index| index.get(&modules).id),
+        status,
+        from,
+        to,
+        ..ExecutionFilter::default()
+    };
     let found = |record: &&ExecutionRecord| {
         filter.module_id.is_none_or(|id| record.module_id == id)
             && status.is_none_or(|status| record.status == status)

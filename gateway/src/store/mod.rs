@@ -14,6 +14,7 @@ pub mod sqlite;
 
 mod audit;
 mod denials;
+mod jobs;
 mod keys;
 mod retention;
 
@@ -22,15 +23,27 @@ pub(crate) mod contract;
 #[cfg(test)]
 mod contract_audit;
 #[cfg(test)]
+mod contract_claims;
+#[cfg(test)]
+mod contract_deliveries;
+#[cfg(test)]
 mod contract_denials;
+#[cfg(test)]
+mod contract_jobs;
 #[cfg(test)]
 mod contract_keys;
 #[cfg(test)]
 mod contract_logs;
+#[cfg(test)]
+mod contract_runs;
 mod version_key;
 
 pub use audit::{Audit, AuditFilter};
 pub use denials::{DENIALS_OF_MODULE_MAX, DenialBatch, Denials};
+pub use jobs::{
+    Backlog, Beat, Deliveries, DeliveryFilter, DeliveryTried, HeldRun, Hold, IdempotencyKey, JobSaved, Jobs, NewJob,
+    NewRun, Replayed, Requested, RunChange, RunChanged, RunFilter, RunSaved, Runs, SaveJob, WorkerId,
+};
 pub use keys::{KeyDeleted, KeyInserted, Keys};
 pub use retention::Retention;
 
@@ -40,6 +53,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use crate::model::job::JobName;
 use crate::model::{AuditEntry, ExecutionId, ExecutionRecord, Level, Limits, Module, ModuleId, Permission, Status};
 
 /// Why the store did not do it.
@@ -189,6 +203,8 @@ pub struct ExecutionFilter {
     pub visible: Option<Vec<ModuleId>>,
     /// In this state.
     pub status: Option<Status>,
+    /// Steps of runs of this job.
+    pub job: Option<JobName>,
     /// Started at or after.
     pub from: Option<Timestamp>,
     /// Started before.
@@ -215,8 +231,8 @@ pub trait Executions: Send + Sync {
         filter: &ExecutionFilter,
         page: PageRequest,
     ) -> Result<Page<ExecutionRecord>, Error>;
-    /// The log entries of an execution (one, until there are runs), with the lines of
-    /// `level` and above, of one module if given. `None` where there is no such execution.
+    /// The log entry of an execution, or those of all executions of a run, the oldest first: the id may be
+    /// a run's, too. With the lines of `level` and above, of one module if given. `None` where there is neither.
     async fn execution_logs(
         &self,
         id: ExecutionId,
@@ -228,7 +244,7 @@ pub trait Executions: Send + Sync {
 
 /// A whole backend.
 #[async_trait]
-pub trait Store: Modules + Executions + Denials + Keys + Audit + Retention {
+pub trait Store: Modules + Executions + Denials + Keys + Audit + Retention + Jobs + Runs + Deliveries {
     /// Which store this is: made with its schema, the same for all gateways on it and for good.
     async fn id(&self) -> Result<Uuid, Error>;
     /// A round trip, for readiness.

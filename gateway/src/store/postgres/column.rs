@@ -9,6 +9,8 @@ use serde::de::{DeserializeOwned, IntoDeserializer as _};
 use tokio_postgres::Row;
 
 use super::connect::Failure;
+use crate::model::job::Payload;
+use crate::model::{Digest, JsonText};
 
 /// JSON text.
 pub(super) fn json_of(value: &impl Serialize) -> Result<String, Failure> {
@@ -72,6 +74,52 @@ pub(super) fn ceiling_micros(at: Timestamp) -> i64 {
     let micros = at.as_microsecond();
     let is_later = Timestamp::from_microsecond(micros).is_ok_and(|floor| floor < at);
     if is_later { micros.saturating_add(1) } else { micros }
+}
+
+/// A count that is a small one by our own making.
+pub(super) fn small(number: i64) -> Result<u32, Failure> {
+    u32::try_from(number).map_err(|error| Failure::Corrupt(error.into()))
+}
+
+/// JSON text as it is, checked when it was stored.
+pub(super) fn json_text(row: &Row, index: usize) -> Result<JsonText, Failure> {
+    JsonText::parse(row.try_get(index)?).map_err(|error| Failure::Corrupt(error.into()))
+}
+
+/// Payloads' three columns each: digest and size where it is a blob, else the text.
+pub(super) struct Columns<'a> {
+    pub(super) digests: Vec<Option<&'a [u8]>>,
+    pub(super) sizes: Vec<Option<i64>>,
+    pub(super) texts: Vec<Option<&'a str>>,
+}
+
+impl<'a> Columns<'a> {
+    pub(super) fn of(payloads: impl Iterator<Item = Option<&'a Payload>>) -> Self {
+        let mut columns = Self { digests: Vec::new(), sizes: Vec::new(), texts: Vec::new() };
+        for payload in payloads {
+            let (digest, size, text) = match payload {
+                None => (None, None, None),
+                Some(Payload::Inline(text)) => (None, None, Some(text.as_str())),
+                Some(Payload::Blob { digest, size_bytes }) => {
+                    (Some(digest.as_bytes().as_slice()), Some(count_of(*size_bytes)), None)
+                }
+            };
+            columns.digests.push(digest);
+            columns.sizes.push(size);
+            columns.texts.push(text);
+        }
+        columns
+    }
+}
+
+/// Reads one back, from `first` on.
+pub(super) fn payload(row: &Row, first: usize) -> Result<Option<Payload>, Failure> {
+    if row.try_get::<_, Option<&[u8]>>(first)?.is_some() {
+        let digest = Digest::from_bytes(hash(row, first)?);
+        return Ok(Some(Payload::Blob { digest, size_bytes: count(row, first + 1)? }));
+    }
+    let text = row.try_get::<_, Option<&str>>(first + 2)?.map(|_| json_text(row, first + 2)).transpose()?;
+    Ok(text.map(Payload::Inline))
 }
 
 /// 32 bytes in a column.

@@ -13,7 +13,7 @@ use super::PostgresStore;
 use super::column::{count, count_of, count_or_none, json_of, json_or_none, micros, storable, word};
 use super::connect::{Failure, Lane};
 use super::page::{self, Statements};
-use crate::model::{ExecutionError, ExecutionId, ExecutionRecord, Level, LogLine, ModuleId, Status};
+use crate::model::{ExecutionError, ExecutionId, ExecutionRecord, Level, LogLine, ModuleId, RunId, Status};
 use crate::store::{Error, ExecutionFilter, Executions, Page, PageRequest};
 
 /// What [`record_of_row`] reads.
@@ -21,7 +21,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT e.id, m.id, m.name, m.version, e.function, e.status, e.started_at, e.duration_us, e.fuel,
-                    e.memory_bytes, e.error, e.lines_dropped
+                    e.memory_bytes, e.error, e.lines_dropped, e.run_id, e.job
              FROM executions AS e JOIN modules AS m ON m.number = e.module ",
             $rest
         )
@@ -34,19 +34,20 @@ macro_rules! select {
 const RECORD: &str = "\
     WITH known AS MATERIALIZED (SELECT id, number FROM modules WHERE id = ANY ($2) ORDER BY number FOR KEY SHARE)
     INSERT INTO executions (id, module, function, status, started_at, duration_us, fuel, memory_bytes, error,
-                            lines_dropped, lines, gateway)
+                            lines_dropped, lines, gateway, run_id, job)
     SELECT r.id, k.number, r.function, r.status, r.started_at, r.duration_us, r.fuel, r.memory_bytes, r.error,
-           r.lines_dropped, r.lines, CASE r.status WHEN 'running' THEN $12::uuid END
+           r.lines_dropped, r.lines, CASE r.status WHEN 'running' THEN $12::uuid END, r.run_id, r.job
     FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[],
-                $8::bigint[], $9::text[], $10::bigint[], $11::text[])
-         AS r (id, module_id, function, status, started_at, duration_us, fuel, memory_bytes, error, lines_dropped, lines)
+                $8::bigint[], $9::text[], $10::bigint[], $11::text[], $13::uuid[], $14::text[])
+         AS r (id, module_id, function, status, started_at, duration_us, fuel, memory_bytes, error, lines_dropped, lines,
+               run_id, job)
     JOIN known AS k ON k.id = r.module_id
     ORDER BY r.id
     ON CONFLICT (id) DO UPDATE SET
         module = excluded.module, function = excluded.function, status = excluded.status,
         started_at = excluded.started_at, duration_us = excluded.duration_us, fuel = excluded.fuel,
         memory_bytes = excluded.memory_bytes, error = excluded.error, lines_dropped = excluded.lines_dropped,
-        lines = excluded.lines, gateway = excluded.gateway
+        lines = excluded.lines, gateway = excluded.gateway, run_id = excluded.run_id, job = excluded.job
     WHERE executions.status = 'running'";
 
 /// What runs has not completed, so the index on that serves it.
@@ -57,6 +58,20 @@ const END_OWN: &str = "\
 const FIND: &str = select!("WHERE e.id = $1");
 
 const FIND_LINES: &str = "SELECT lines FROM executions WHERE id = $1";
+
+/// Of a run; of one module where the second is not NULL.
+const COUNT_OF_RUN: &str = "\
+    SELECT count(*) FROM executions AS e
+    WHERE e.run_id = $1 AND ($2::uuid IS NULL OR e.module = (SELECT number FROM modules WHERE id = $2))";
+
+const LIST_OF_RUN: &str =
+    select!("WHERE e.run_id = $1 AND ($2::uuid IS NULL OR m.id = $2) ORDER BY e.id LIMIT $3 OFFSET $4");
+
+const LINES_OF_ALL: &str = "SELECT id, lines FROM executions WHERE id = ANY ($1) AND lines IS NOT NULL";
+
+/// A run whose own row is gone is known by what is left of it.
+const IS_RUN: &str = "\
+    SELECT EXISTS (SELECT 1 FROM runs WHERE id = $1) OR EXISTS (SELECT 1 FROM executions WHERE run_id = $1)";
 
 const COUNT: &str = "SELECT count(*) FROM executions AS e ";
 const LIST: &str = select!("");
@@ -108,7 +123,9 @@ impl Executions for PostgresStore {
     ) -> Result<Option<Page<ExecutionRecord>>, Error> {
         self.read("reading an execution's log", move |tx| {
             Box::pin(async move {
-                let Some(mut record) = find(tx, id).await? else { return Ok(None) };
+                let Some(mut record) = find(tx, id).await? else {
+                    return logs_of_run(tx, *id.as_uuid(), module_id, (level, page)).await;
+                };
                 if module_id.is_some_and(|module_id| module_id != record.module_id) {
                     return Ok(Some(Page { items: Vec::new(), total: 0 }));
                 }
@@ -139,6 +156,8 @@ struct Batch {
     errors: Vec<Option<String>>,
     dropped: Vec<i64>,
     lines: Vec<Option<String>>,
+    run_ids: Vec<Option<Uuid>>,
+    jobs: Vec<Option<String>>,
 }
 
 impl Batch {
@@ -162,10 +181,12 @@ impl Batch {
         self.errors.push(record.error.as_ref().map(json_of).transpose()?);
         self.dropped.push(count_of(record.lines_dropped));
         self.lines.push(if record.lines.is_empty() { None } else { Some(json_of(&record.lines)?) });
+        self.run_ids.push(record.run_id.map(|id| *id.as_uuid()));
+        self.jobs.push(record.job.as_ref().map(ToString::to_string));
         Ok(())
     }
 
-    fn values<'b>(&'b self, gateway: &'b Uuid) -> [&'b (dyn ToSql + Sync); 12] {
+    fn values<'b>(&'b self, gateway: &'b Uuid) -> [&'b (dyn ToSql + Sync); 14] {
         [
             &self.ids,
             &self.modules,
@@ -179,6 +200,8 @@ impl Batch {
             &self.dropped,
             &self.lines,
             gateway,
+            &self.run_ids,
+            &self.jobs,
         ]
     }
 }
@@ -210,6 +233,32 @@ async fn find(tx: &Transaction<'_>, id: ExecutionId) -> Result<Option<ExecutionR
     tx.query_opt(FIND, &[id.as_uuid()]).await?.as_ref().map(record_of_row).transpose()
 }
 
+async fn logs_of_run(
+    tx: &Transaction<'_>,
+    run: Uuid,
+    module_id: Option<ModuleId>,
+    (level, page): (Level, PageRequest),
+) -> Result<Option<Page<ExecutionRecord>>, Failure> {
+    let module = module_id.map(|id| *id.as_uuid());
+    let total = count(&tx.query_one(COUNT_OF_RUN, &[&run, &module]).await?, 0)?;
+    if total == 0 && !tx.query_one(IS_RUN, &[&run]).await?.try_get::<_, bool>(0)? {
+        return Ok(None);
+    }
+    let (limit, offset) = (i64::from(page.limit), count_of(page.offset()));
+    let rows = tx.query(LIST_OF_RUN, &[&run, &module, &limit, &offset]).await?;
+    let mut items = rows.iter().map(record_of_row).collect::<Result<Vec<_>, _>>()?;
+    let ids: Vec<Uuid> = items.iter().map(|item| *item.execution_id.as_uuid()).collect();
+    let mut lines: HashMap<Uuid, Vec<LogLine>> = HashMap::with_capacity(ids.len());
+    for row in tx.query(LINES_OF_ALL, &[&ids]).await? {
+        lines.insert(row.try_get(0)?, json_or_none(&row, 1)?.unwrap_or_default());
+    }
+    for item in &mut items {
+        item.lines = lines.remove(item.execution_id.as_uuid()).unwrap_or_default();
+        item.lines.retain(|line| line.level >= level);
+    }
+    Ok(Some(Page { items, total }))
+}
+
 /// The condition for `filter`, with the values of its parameters. Only what is asked
 /// for, so that an index serves it.
 fn condition(filter: &ExecutionFilter) -> (String, Vec<Box<dyn ToSql + Sync + Send>>) {
@@ -218,6 +267,10 @@ fn condition(filter: &ExecutionFilter) -> (String, Vec<Box<dyn ToSql + Sync + Se
     if let Some(module_id) = filter.module_id {
         values.push(Box::new(*module_id.as_uuid()));
         parts.push(format!("e.module = (SELECT number FROM modules WHERE id = ${})", values.len()));
+    }
+    if let Some(job) = &filter.job {
+        values.push(Box::new(job.to_string()));
+        parts.push(format!("e.job = ${}", values.len()));
     }
     if let Some(visible) = &filter.visible {
         values.push(Box::new(visible.iter().map(|id| *id.as_uuid()).collect::<Vec<Uuid>>()));
@@ -268,19 +321,25 @@ fn record_of_row(row: &Row) -> Result<ExecutionRecord, Failure> {
         error: json_or_none(row, 10)?,
         lines: Vec::new(),
         lines_dropped: count(row, 11)?,
+        run_id: row.try_get::<_, Option<Uuid>>(12)?.map(RunId::from_uuid),
+        job: row.try_get::<_, Option<&str>>(13)?.map(|_| word(row, 13)).transpose()?,
     })
 }
 
 /// Every statement that can be made here.
 #[cfg(test)]
 pub(super) fn statements() -> Vec<String> {
-    let mut all = [RECORD, END_OWN, FIND, FIND_LINES].map(str::to_owned).to_vec();
+    let fixed = [RECORD, END_OWN, FIND, FIND_LINES, COUNT_OF_RUN, LIST_OF_RUN, LINES_OF_ALL, IS_RUN];
+    let mut all = fixed.map(str::to_owned).to_vec();
     let bounds = [None, Some(jiff::Timestamp::UNIX_EPOCH)];
-    for (module_id, visible) in [(None, None), (Some(ModuleId::generate()), None), (None, Some(Vec::new()))] {
+    let (module, job) = (Some(ModuleId::generate()), "intake".parse::<crate::model::job::JobName>().ok());
+    for (module_id, visible, job) in
+        [(None, None, None), (module, None, None), (None, Some(Vec::new()), None), (None, None, job)]
+    {
         for status in [None].into_iter().chain(Status::ALL.map(Some)) {
             for (from, to) in [(bounds[0], bounds[0]), (bounds[1], bounds[1]), (bounds[0], bounds[1])] {
-                let visible = visible.clone();
-                let (condition, values) = condition(&ExecutionFilter { module_id, visible, status, from, to });
+                let (visible, job) = (visible.clone(), job.clone());
+                let (condition, values) = condition(&ExecutionFilter { module_id, visible, status, job, from, to });
                 all.push(format!("{COUNT}{condition}"));
                 all.push(list_sql(&condition, values.len()));
             }

@@ -6,13 +6,16 @@
 mod audit;
 mod column;
 mod connect;
+mod deliveries;
 mod denials;
 mod executions;
+mod jobs;
 mod keys;
 mod migrate;
 mod modules;
 mod page;
 mod retention;
+mod runs;
 mod sharing;
 
 pub use migrate::{check, migrate};

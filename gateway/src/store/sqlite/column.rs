@@ -10,7 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use crate::model::{AuditId, ExecutionId, KeyId, ModuleId};
+use crate::model::job::Payload;
+use crate::model::{AuditId, DeliveryId, Digest, ExecutionId, JsonText, KeyId, ModuleId, RunId};
 
 /// A UUID as its 16 bytes.
 pub(super) struct Id<T>(pub(super) T);
@@ -31,7 +32,7 @@ macro_rules! id_column {
     )*};
 }
 
-id_column!(ModuleId ExecutionId KeyId AuditId);
+id_column!(ModuleId ExecutionId KeyId AuditId RunId DeliveryId);
 
 fn uuid(value: ValueRef<'_>) -> FromSqlResult<Uuid> {
     Uuid::from_slice(value.as_blob()?).map_err(FromSqlError::other)
@@ -98,6 +99,43 @@ where
         let text: serde::de::value::StrDeserializer<'_, serde::de::value::Error> = value.as_str()?.into_deserializer();
         T::deserialize(text).map(Self).map_err(FromSqlError::other)
     }
+}
+
+/// JSON text as it is, checked when it was stored.
+pub(super) struct Text(pub(super) JsonText);
+
+impl FromSql for Text {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        JsonText::parse(value.as_str()?).map(Self).map_err(FromSqlError::other)
+    }
+}
+
+/// A payload's three columns: its digest and size where it is a blob, else its text.
+pub(super) struct Blob<'a> {
+    pub(super) digest: Option<&'a [u8]>,
+    pub(super) size: Option<Count>,
+    pub(super) text: Option<&'a str>,
+}
+
+impl<'a> Blob<'a> {
+    pub(super) fn of(payload: Option<&'a Payload>) -> Self {
+        match payload {
+            None => Self { digest: None, size: None, text: None },
+            Some(Payload::Inline(text)) => Self { digest: None, size: None, text: Some(text.as_str()) },
+            Some(Payload::Blob { digest, size_bytes }) => {
+                Self { digest: Some(digest.as_bytes()), size: Some(Count(*size_bytes)), text: None }
+            }
+        }
+    }
+}
+
+/// Reads them back, from `first` on.
+pub(super) fn payload(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Option<Payload>> {
+    if let Some(digest) = row.get::<_, Option<[u8; 32]>>(first)? {
+        let size_bytes = row.get::<_, Count>(first + 1)?.0;
+        return Ok(Some(Payload::Blob { digest: Digest::from_bytes(digest), size_bytes }));
+    }
+    Ok(row.get::<_, Option<Text>>(first + 2)?.map(|text| Payload::Inline(text.0)))
 }
 
 pub(super) use crate::store::folded;

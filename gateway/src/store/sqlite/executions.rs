@@ -8,7 +8,8 @@ use rusqlite::{OptionalExtension, Row, ToSql, Transaction, params};
 
 use super::column::{Count, Id, Json, Micros, Word};
 use super::{Durability, SqliteStore};
-use crate::model::{ExecutionError, ExecutionId, ExecutionRecord, Level, LogLine, ModuleId, Status};
+use crate::model::job::JobName;
+use crate::model::{ExecutionError, ExecutionId, ExecutionRecord, Level, LogLine, ModuleId, RunId, Status};
 use crate::store::{Error, ExecutionFilter, Executions, Page, PageRequest};
 
 /// What [`record_of_row`] reads.
@@ -16,7 +17,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT e.id, m.id, m.name, m.version, e.function, e.status, e.started_at, e.duration_us, e.fuel,
-                    e.memory_bytes, e.error_code, e.error_message, e.error_origin, e.lines_dropped
+                    e.memory_bytes, e.error_code, e.error_message, e.error_origin, e.lines_dropped, e.run_id, e.job
              FROM executions AS e JOIN modules AS m ON m.number = e.module ",
             $rest
         )
@@ -29,15 +30,16 @@ const MODULE: &str = "SELECT number FROM modules WHERE id = ?1";
 /// these a second.
 const INSERT: &str = "\
     INSERT INTO executions (id, module, function, status, started_at, duration_us, fuel, memory_bytes, error_code,
-                            error_message, error_origin, lines_dropped, lines)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+                            error_message, error_origin, lines_dropped, lines, run_id, job)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
     ON CONFLICT (id) DO NOTHING";
 
 /// For an execution that is there already. Changes nothing where it has ended.
 const END: &str = "\
     UPDATE executions SET
         module = ?2, function = ?3, status = ?4, started_at = ?5, duration_us = ?6, fuel = ?7, memory_bytes = ?8,
-        error_code = ?9, error_message = ?10, error_origin = ?11, lines_dropped = ?12, lines = ?13
+        error_code = ?9, error_message = ?10, error_origin = ?11, lines_dropped = ?12, lines = ?13,
+        run_id = ?14, job = ?15
     WHERE id = ?1 AND status = 'running'";
 
 /// The second condition is that of the index on what has not completed.
@@ -48,6 +50,17 @@ const END_RUNNING: &str = "\
 const FIND: &str = select!("WHERE e.id = ?1");
 
 const FIND_LINES: &str = "SELECT lines FROM executions WHERE id = ?1";
+
+/// Of a run; of one module where the second is bound.
+const COUNT_OF_RUN: &str = "\
+    SELECT count(*) FROM executions AS e
+    WHERE e.run_id = ?1 AND (?2 IS NULL OR e.module = (SELECT number FROM modules WHERE id = ?2))";
+
+const LIST_OF_RUN: &str = select!("WHERE e.run_id = ?1 AND (?2 IS NULL OR m.id = ?2) ORDER BY e.id LIMIT ?3 OFFSET ?4");
+
+/// A run whose own row is gone is known by what is left of it.
+const IS_RUN: &str = "\
+    SELECT EXISTS (SELECT 1 FROM runs WHERE id = ?1) OR EXISTS (SELECT 1 FROM executions WHERE run_id = ?1)";
 
 const COUNT: &str = "SELECT count(*) FROM executions AS e ";
 const LIST: &str = select!("");
@@ -93,7 +106,9 @@ impl Executions for SqliteStore {
         page: PageRequest,
     ) -> Result<Option<Page<ExecutionRecord>>, Error> {
         self.read("reading an execution's log", move |tx| {
-            let Some(mut record) = find(tx, id)? else { return Ok(None) };
+            let Some(mut record) = find(tx, id)? else {
+                return logs_of_run(tx, RunId::from_uuid(*id.as_uuid()), module_id, (level, page));
+            };
             if module_id.is_some_and(|module_id| module_id != record.module_id) {
                 return Ok(Some(Page { items: Vec::new(), total: 0 }));
             }
@@ -144,6 +159,8 @@ fn store(tx: &Transaction<'_>, sql: &str, module: i64, record: &ExecutionRecord)
         error.map(|error| error.origin.as_str()),
         Count(record.lines_dropped),
         (!record.lines.is_empty()).then_some(Json(&record.lines)),
+        record.run_id.map(Id),
+        record.job.as_ref().map(JobName::as_str),
     ])
 }
 
@@ -157,6 +174,27 @@ fn lines(tx: &Transaction<'_>, id: ExecutionId) -> rusqlite::Result<Vec<LogLine>
     Ok(lines.flatten().map_or_else(Vec::new, |json| json.0))
 }
 
+fn logs_of_run(
+    tx: &Transaction<'_>,
+    run: RunId,
+    module_id: Option<ModuleId>,
+    (level, page): (Level, PageRequest),
+) -> rusqlite::Result<Option<Page<ExecutionRecord>>> {
+    let module = module_id.map(Id);
+    let total = tx.prepare_cached(COUNT_OF_RUN)?.query_row(params![Id(run), module], |row| row.get::<_, Count>(0))?.0;
+    if total == 0 && !tx.prepare_cached(IS_RUN)?.query_row([Id(run)], |row| row.get::<_, bool>(0))? {
+        return Ok(None);
+    }
+    let mut statement = tx.prepare_cached(LIST_OF_RUN)?;
+    let found = statement.query_map(params![Id(run), module, page.limit, Count(page.offset())], record_of_row)?;
+    let mut items = found.collect::<rusqlite::Result<Vec<_>>>()?;
+    for item in &mut items {
+        item.lines = lines(tx, item.execution_id)?;
+        item.lines.retain(|line| line.level >= level);
+    }
+    Ok(Some(Page { items, total }))
+}
+
 /// Parts of a condition, and the values of their parameters.
 type Narrowed = (Vec<&'static str>, Vec<(&'static str, Box<dyn ToSql>)>);
 
@@ -166,6 +204,10 @@ fn narrowed(filter: &ExecutionFilter) -> Narrowed {
     if let Some(id) = filter.module_id {
         parts.push("e.module = (SELECT number FROM modules WHERE id = :module_id)");
         values.push((":module_id", Box::new(Id(id))));
+    }
+    if let Some(job) = &filter.job {
+        parts.push("e.job = :job");
+        values.push((":job", Box::new(job.to_string())));
     }
     if let Some(visible) = &filter.visible {
         parts.push(
@@ -206,8 +248,8 @@ fn where_all(parts: &[&str]) -> String {
 }
 
 /// Counts what `filter` narrows to. Rows are wide and there are millions of them, so none of these
-/// walks over rows: there is an index by module, which has all of them, and one of those that have
-/// not completed, which are few.
+/// walks over rows: there is an index by module, which has all of them, one of those of jobs, and one of those
+/// that have not completed, which are few.
 fn count_sql(filter: &ExecutionFilter, mut parts: Vec<&'static str>) -> String {
     let counted = |parts: &[&str]| format!("{COUNT}{}", where_all(parts));
     let of_state = |status| counted(&[parts.as_slice(), &[status]].concat());
@@ -216,7 +258,8 @@ fn count_sql(filter: &ExecutionFilter, mut parts: Vec<&'static str>) -> String {
         Some(Status::Completed) | None => {}
         Some(status) => return of_state(in_state(status)),
     }
-    if !parts.is_empty() && filter.module_id.is_none() && filter.visible.is_none() {
+    let by_index = filter.module_id.is_some() || filter.visible.is_some() || filter.job.is_some();
+    if !parts.is_empty() && !by_index {
         // A stretch of time, of each module in its turn.
         parts.push("e.module IN (SELECT number FROM modules)");
     }
@@ -273,18 +316,24 @@ fn record_of_row(row: &Row<'_>) -> rusqlite::Result<ExecutionRecord> {
         error,
         lines: Vec::new(),
         lines_dropped: row.get::<_, Count>(13)?.0,
+        run_id: row.get::<_, Option<Id<_>>>(14)?.map(|id| id.0),
+        job: row.get::<_, Option<Word<_>>>(15)?.map(|name| name.0),
     })
 }
 
 /// Every statement that can be made here.
 #[cfg(test)]
 pub(super) fn statements() -> Vec<String> {
-    let mut all = [MODULE, INSERT, END, END_RUNNING, FIND, FIND_LINES].map(str::to_owned).to_vec();
-    for (module_id, visible) in [(None, None), (Some(ModuleId::generate()), None), (None, Some(Vec::new()))] {
+    let fixed = [MODULE, INSERT, END, END_RUNNING, FIND, FIND_LINES, COUNT_OF_RUN, LIST_OF_RUN, IS_RUN];
+    let mut all = fixed.map(str::to_owned).to_vec();
+    let (module, job) = (Some(ModuleId::generate()), "intake".parse::<JobName>().ok());
+    for (module_id, visible, job) in
+        [(None, None, None), (module, None, None), (None, Some(Vec::new()), None), (None, None, job)]
+    {
         for status in [None].into_iter().chain(Status::ALL.map(Some)) {
             for from in [None, Some(jiff::Timestamp::UNIX_EPOCH)] {
-                let visible = visible.clone();
-                let filter = ExecutionFilter { module_id, visible, status, from, to: from };
+                let (visible, job) = (visible.clone(), job.clone());
+                let filter = ExecutionFilter { module_id, visible, status, job, from, to: from };
                 let (parts, _) = narrowed(&filter);
                 all.push(count_sql(&filter, parts.clone()));
                 all.push(list_sql(&filter, parts));

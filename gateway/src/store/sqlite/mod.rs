@@ -6,13 +6,16 @@
 
 mod audit;
 mod column;
+mod deliveries;
 mod denials;
 mod executions;
+mod jobs;
 mod keys;
 mod modules;
 mod open;
 mod pool;
 mod retention;
+mod runs;
 
 use std::path::Path;
 use std::sync::Arc;
