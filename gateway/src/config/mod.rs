@@ -8,6 +8,7 @@ mod blobs;
 mod databases;
 mod egress;
 mod error;
+mod jobs;
 mod limits;
 mod own;
 mod postgres;
@@ -29,6 +30,7 @@ pub use blobs::{Blobs, Credentials, S3};
 pub use databases::{DATABASE_NAME_BYTES_MAX, Database, DatabaseUrl, MySql};
 pub use egress::Egress;
 pub use error::{Error, Mistake};
+pub use jobs::{CircuitBounds, Jobs};
 pub use limits::Limits;
 pub use postgres::{Postgres, PostgresUrl, Proof, Tls, TlsMode};
 pub use rate_limits::{RateLimit, RateLimits};
@@ -84,6 +86,8 @@ pub struct Config {
     pub databases: BTreeMap<String, Database>,
     /// `[secrets]`.
     pub secrets: Secrets,
+    /// `[jobs]`.
+    pub jobs: Jobs,
     /// `[rate_limits]`.
     pub rate_limits: RateLimits,
     /// `[signatures]`.
@@ -118,6 +122,7 @@ impl Config {
             egress: reader.section("egress", Egress::read),
             databases,
             secrets: reader.section("secrets", Secrets::read),
+            jobs: reader.section("jobs", Jobs::read),
             rate_limits: reader.section("rate_limits", RateLimits::read),
             signatures: reader.section("signatures", Signatures::read),
             telemetry: reader.section("telemetry", Telemetry::read),
@@ -143,6 +148,7 @@ impl Config {
         self.egress.print(&mut printer);
         databases::print(&self.databases, &mut printer, &self.data_dir);
         self.secrets.print(&mut printer);
+        self.jobs.print(&mut printer);
         self.rate_limits.print(&mut printer);
         self.signatures.print(&mut printer);
         self.telemetry.print(&mut printer);
@@ -163,6 +169,7 @@ impl Config {
             egress: Egress::default(),
             databases: BTreeMap::new(),
             secrets: Secrets::default(),
+            jobs: Jobs::default(),
             rate_limits: RateLimits::default(),
             signatures: Signatures::default(),
             telemetry: Telemetry::default(),

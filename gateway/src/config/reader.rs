@@ -259,6 +259,20 @@ impl Section<'_> {
         })
     }
 
+    /// A string that has to be there and means something.
+    pub(super) fn required<T: Clone>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let is_given = self.has(key);
+        let value = self.text(key, None, |text| parse(text).map(Some));
+        if !is_given {
+            self.mistake(key, "is missing");
+        }
+        value
+    }
+
     /// What `parse` makes of every value, whatever its key, by key; where `is_key` refuses a key it is a mistake.
     pub(super) fn every<T>(
         &mut self,

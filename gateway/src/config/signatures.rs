@@ -149,8 +149,8 @@ impl Signatures {
 
 /// A key, unless something is wrong with it, which is recorded.
 fn read_key(table: &mut Section<'_>, ids: &[String]) -> Option<TrustedKey> {
-    let id = required(table, "id", |text| check_id(text, ids));
-    let public_key = required(table, "public_key", |text| text.parse::<PublicKey>().map_err(|error| error.to_string()));
+    let id = table.required("id", |text| check_id(text, ids));
+    let public_key = table.required("public_key", |text| text.parse::<PublicKey>().map_err(|error| error.to_string()));
     let not_before = table.text("not_before", None, time);
     let not_after = table.text("not_after", None, time);
     let revoked = table.flag("revoked");
@@ -159,20 +159,6 @@ fn read_key(table: &mut Section<'_>, ids: &[String]) -> Option<TrustedKey> {
         return None;
     }
     Some(TrustedKey { id: id?, public_key: public_key?, not_before, not_after, revoked })
-}
-
-/// A value that has to be there.
-fn required<T: Clone>(
-    table: &mut Section<'_>,
-    key: &'static str,
-    parse: impl Fn(&str) -> Result<T, String>,
-) -> Option<T> {
-    let is_given = table.has(key);
-    let value = table.text(key, None, |text| parse(text).map(Some));
-    if !is_given {
-        table.mistake(key, "is missing");
-    }
-    value
 }
 
 fn check_id(text: &str, ids: &[String]) -> Result<String, String> {

@@ -16,7 +16,7 @@ use super::reader::{Entry, Reader, Table, Value, closest, path};
 /// What is read where no file was named, if it is there.
 pub(super) const DEFAULT_FILE: &str = "sluice.toml";
 
-const SECTIONS: [&str; 11] = [
+const SECTIONS: [&str; 12] = [
     "server",
     "store",
     "blobs",
@@ -26,16 +26,13 @@ const SECTIONS: [&str; 11] = [
     "egress",
     "databases",
     "secrets",
+    "jobs",
     "rate_limits",
     "telemetry",
 ];
 
 /// Holds sections of its own, one a name.
 const ABOVE: &str = "databases";
-
-/// Sections of the contract that come with later versions. Taking them
-/// silently would make an operator believe that they have an effect.
-const LATER_SECTIONS: [&str; 1] = ["jobs"];
 
 const VARIABLE_PREFIX: &str = "SLUICE__";
 
@@ -126,8 +123,6 @@ fn collect_document(reader: &mut Reader, document: &DeTable<'_>, at: impl Fn(usi
         let section = name.get_ref().as_ref();
         let shown = format!("[{}]", section.escape_debug());
         match content.get_ref() {
-            // Arrays too, such as `[[jobs]]`.
-            _ if LATER_SECTIONS.contains(&section) => reader.mistake(origin, shown, later(section)),
             DeValue::Table(table) if section == ABOVE => collect_below(reader, table, &at),
             DeValue::Table(table) if SECTIONS.contains(&section) => {
                 reader.entries.extend(entries(section, table, &at));
@@ -250,9 +245,6 @@ fn collect_variables(reader: &mut Reader, env: &[(String, String)]) {
             _ if place != place.to_ascii_uppercase() => {
                 reader.mistake(origin, "", "the names of variables have no lower-case letters");
             }
-            [section, ..] if LATER_SECTIONS.contains(section) => {
-                reader.mistake(origin, format!("[{section}]"), later(section));
-            }
             [ABOVE, name, key] => reader.entries.push(Entry {
                 section: format!("{ABOVE}.{name}"),
                 key: (*key).to_owned(),
@@ -270,10 +262,6 @@ fn collect_variables(reader: &mut Reader, env: &[(String, String)]) {
             _ => reader.mistake(origin, "", "expected SLUICE__SECTION__KEY"),
         }
     }
-}
-
-fn later(section: &str) -> String {
-    format!("this version of Sluice does not have the section `{section}` yet")
 }
 
 fn unknown_section(section: &str) -> String {

@@ -8,7 +8,7 @@ use proptest::sample::subsequence;
 use super::{Blobs, Config, Error, Limits, LogFormat, Runtime, Server, Sources, Store, Telemetry};
 
 /// Loads `file` and `env`, with an absent default file.
-fn load(file: &str, env: &[(&str, &str)]) -> Result<Config, Error> {
+pub(super) fn load(file: &str, env: &[(&str, &str)]) -> Result<Config, Error> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sluice.toml");
     fs::write(&path, file).unwrap();
@@ -17,7 +17,7 @@ fn load(file: &str, env: &[(&str, &str)]) -> Result<Config, Error> {
 }
 
 /// The report on `file` and `env`, with the file's name as it is by default.
-fn report(file: &str, env: &[(&str, &str)]) -> Vec<String> {
+pub(super) fn report(file: &str, env: &[(&str, &str)]) -> Vec<String> {
     let error = load(file, env).unwrap_err().to_string();
     let lines = error.lines().map(|line| match line.find("sluice.toml:") {
         Some(start) => line[start..].to_owned(),
@@ -100,17 +100,6 @@ fn a_named_file_must_exist_and_the_default_one_need_not() {
 fn a_file_without_end_is_refused_and_not_read_to_the_end() {
     let error = Config::load(Sources { file: Some("/dev/zero".into()), ..Sources::default() }).unwrap_err();
     assert!(error.to_string().contains("more than"), "{error}");
-}
-
-#[test]
-fn sections_of_later_versions_are_refused_and_not_ignored() {
-    for file in ["[jobs]", "[[jobs]]"] {
-        let lines = report(file, &[]);
-        assert!(lines[0].contains("does not have the section"), "{lines:?}");
-        assert_eq!(lines.len(), 1, "{lines:?}");
-    }
-    let lines = report("", &[("SLUICE__JOBS__WORKERS", "2")]);
-    assert_eq!(lines, ["SLUICE__JOBS__WORKERS: [jobs]: this version of Sluice does not have the section `jobs` yet"]);
 }
 
 #[test]
@@ -317,7 +306,9 @@ const WRONG: &[Wrong] = &[
     Wrong::Variable("SLUICE__RUNTIME__CACHE_MODULES", "0", "[runtime] cache_modules"),
     Wrong::Variable("SLUICE__LIMITS__HOST_CALLS", "1e3", "[limits] host_calls"),
     Wrong::Variable("SLUICE__LIMITS__NOPE", "1", "[limits] nope"),
-    Wrong::Variable("SLUICE__JOBS__WORKERS", "1", "[jobs]"),
+    Wrong::File("jobs", "data_bytes = 0", "[jobs] data_bytes"),
+    Wrong::File("jobs", "circuit_failures = 0", "[jobs] circuit_failures"),
+    Wrong::Variable("SLUICE__JOBS__WORKERS", "0", "[jobs] workers"),
     Wrong::Variable("SLUICE__WEATHER__RAIN", "1", "[weather] rain"),
 ];
 
@@ -349,6 +340,8 @@ fn settings() -> impl Strategy<Value = Vec<(&'static str, &'static str, String)>
         (1..1_000_000_u32, 1..86_400_u32)
             .prop_map(|(n, w)| ("rate_limits", "key", format!("{{requests = {n}, window_s = {w}}}")))
             .boxed(),
+        number("jobs", "lease_ms", 1_000, 3_600_000),
+        number("jobs", "circuit_open_ms", 1, 3_600_000),
         number("limits", "memory_bytes", 65_536, 4_294_967_296),
         number("limits", "output_bytes", 1, 65_536),
         number("limits", "log_lines", 0, 1_000_000),

@@ -35,6 +35,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the database, or the way to it, is not there: what was asked is not the reason.
+    #[must_use]
+    pub const fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Failed { source: Some(_), .. })
+    }
+
     /// More rows than `rows_max`.
     pub(super) fn too_many_rows(rows_max: u64) -> Self {
         Self::TooLarge(format!("the answer has more than {rows_max} rows"))

@@ -97,6 +97,26 @@ pub(super) enum BadBody {
 }
 
 impl Error {
+    /// Whether the other side, or the way to it, failed: not the request, and not a bound of this gateway.
+    #[must_use]
+    pub const fn is_of_the_other_side(&self) -> bool {
+        match self {
+            Self::Closed | Self::TooLarge(_) | Self::RequestTooLarge(_) | Self::Length => false,
+            Self::TimedOut(_) => true,
+            Self::Failed { at, .. } => match at {
+                Failure::Url | Failure::HeadTooLarge => false,
+                Failure::NoSuchHost
+                | Failure::Names
+                | Failure::Connect
+                | Failure::ConnectTime
+                | Failure::Tls
+                | Failure::Closed
+                | Failure::NotHttp
+                | Failure::Answer => true,
+            },
+        }
+    }
+
     pub(super) fn failed(at: Failure, source: impl Into<Cause>) -> Self {
         Self::Failed { at, source: source.into() }
     }

@@ -119,7 +119,8 @@ impl Snapshot {
     }
 
     /// This snapshot without one revision; the others are shared with it.
-    pub(super) fn without(&self, id: ModuleId) -> Self {
+    #[must_use]
+    pub fn without(&self, id: ModuleId) -> Self {
         let mut next = self.clone();
         if let Some(gone) = next.ids.remove(&id)
             && let Some(versions) = next.names.get_mut(&gone.module.name)

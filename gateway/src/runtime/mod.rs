@@ -30,6 +30,7 @@ pub use bindings::sluice::step::types::HostError;
 pub use compile::CompileIn;
 pub use engine::Metering;
 pub use host::log::{Cancelled, Witness};
+pub use host::request::{CLOSED, Gate, Permits, Prepared, Refused, origin_of, settle};
 pub use load::{Artifact, LoadError};
 pub use outside::{OpenError, Outside};
 pub use stand_in::StandIn;
@@ -45,7 +46,8 @@ use crate::blob::{Blobs, Spool};
 use crate::clock::Clock;
 use crate::config::{self, ARTEFACTS_FOLDER, Config};
 use crate::error::{Code, FieldError};
-use crate::model::{Denial, Digest, EffectiveLimits, ExecutionId, JsonText, LogLine, Module, PermissionSet};
+use crate::model::job::{JobName, StepId};
+use crate::model::{Denial, Digest, EffectiveLimits, ExecutionId, JsonText, LogLine, Module, PermissionSet, RunId};
 use crate::telemetry::{Metrics, ModuleMetrics, Sampled, TraceContext};
 
 /// Runs steps. Shared behind an `Arc`.
@@ -98,6 +100,8 @@ pub struct Call {
     pub metrics: ModuleMetrics,
     /// The step function.
     pub function: String,
+    /// Set where it is a step of a run.
+    pub in_run: Option<Arc<InRun>>,
     /// Handed to the function as it is.
     pub input: JsonText,
     /// What `context` reads and writes: an object; `None` is an empty one.
@@ -112,6 +116,21 @@ pub struct Call {
     pub trace_context: TraceContext,
     /// Tells what the execution did when it is cancelled; a new one for each call.
     pub witness: Witness,
+}
+
+/// The run that a call is a step of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InRun {
+    /// Which run.
+    pub run_id: RunId,
+    /// Of which job.
+    pub job: JobName,
+    /// Which step.
+    pub step: StepId,
+    /// Which attempt at it, from 1.
+    pub attempt: u32,
+    /// The same for each attempt at the step.
+    pub idempotency_key: String,
 }
 
 /// Code and a slot for one call; the slot is given back when it is dropped.

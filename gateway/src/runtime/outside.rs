@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::stand_in::StandIn;
+use crate::circuit::Circuits;
 use crate::config::{Config, Secrets};
 use crate::database::{self, Databases};
 use crate::egress::{self, Egress};
@@ -17,6 +18,7 @@ pub struct Outside {
     pub(super) egress: Egress,
     pub(super) databases: Databases,
     pub(super) secrets: Secrets,
+    pub(super) circuits: Circuits,
     /// Answers in the place of all of them.
     pub(super) stand_in: Option<Arc<dyn StandIn>>,
 }
@@ -38,15 +40,40 @@ impl Outside {
         self.stand_in.is_none().then_some(&self.secrets)
     }
 
+    /// The way out over HTTP.
+    #[must_use]
+    pub fn egress(&self) -> &Egress {
+        &self.egress
+    }
+
+    /// The databases.
+    #[must_use]
+    pub fn databases(&self) -> &Databases {
+        &self.databases
+    }
+
+    /// The operator's secrets.
+    #[must_use]
+    pub fn all_secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// Who fails and is left alone.
+    #[must_use]
+    pub fn circuits(&self) -> &Circuits {
+        &self.circuits
+    }
+
     /// Opens it; nothing is connected to yet.
     ///
     /// # Errors
     /// What an operator has to mend.
-    pub fn open(config: &Config) -> Result<Self, OpenError> {
+    pub fn open(config: &Config, circuits: Circuits) -> Result<Self, OpenError> {
         Ok(Self {
             egress: Egress::open(&config.egress)?,
             databases: Databases::open(&config.databases)?,
             secrets: config.secrets.clone(),
+            circuits,
             stand_in: None,
         })
     }
@@ -60,6 +87,7 @@ impl Outside {
             egress: Egress::open(&crate::config::Egress::default())?,
             databases: Databases::open(&BTreeMap::new())?,
             secrets: Secrets::default(),
+            circuits: Circuits::unwatched(),
             stand_in: Some(stand_in),
         })
     }

@@ -104,7 +104,8 @@ impl State {
 
     /// The same for every attempt of a step of a run; an execution on its own is its only attempt.
     pub(super) fn idempotency_key(&self) -> String {
-        self.call.execution_id.to_string()
+        let of_run = self.call.in_run.as_ref().map(|run| run.idempotency_key.clone());
+        of_run.unwrap_or_else(|| self.call.execution_id.to_string())
     }
 }
 

@@ -20,6 +20,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::JobMetrics;
 use super::alerts::{AlertListener, Alerts, SecurityAlert};
 use crate::error::Code;
 use crate::model::{Digest, ModuleName, PermissionKind, Status};
@@ -89,6 +90,12 @@ struct StatusLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CircuitLabels {
+    kind: &'static str,
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AlertLabels {
     kind: &'static str,
 }
@@ -104,6 +111,7 @@ struct Inner {
     artifact_alerts: Counter,
     signature_alerts: Counter,
     alerts: Alerts,
+    jobs: JobMetrics,
 }
 
 struct Families {
@@ -124,6 +132,8 @@ struct Families {
     overloaded: Counter,
     requests: Family<StatusLabels, Counter>,
     records_dropped: Counter,
+    circuits_open: Gauge,
+    circuit_transitions: Family<CircuitLabels, Counter>,
 }
 
 impl Families {
@@ -146,6 +156,8 @@ impl Families {
             overloaded: Counter::default(),
             requests: Family::default(),
             records_dropped: Counter::default(),
+            circuits_open: Gauge::default(),
+            circuit_transitions: Family::default(),
         }
     }
 
@@ -166,6 +178,12 @@ impl Families {
         registry.register("log_lines_dropped", help, self.log_lines_dropped.clone());
         let help = "Execution records that were not stored: queue full or store failed";
         registry.register("execution_records_dropped", help, self.records_dropped.clone());
+    }
+
+    fn register_circuits(&self, registry: &mut Registry) {
+        registry.register("circuits_open", "Circuits that are not closed", self.circuits_open.clone());
+        let help = "Circuits that came into a state";
+        registry.register("circuit_transitions", help, self.circuit_transitions.clone());
     }
 
     fn register_process(&self, registry: &mut Registry) {
@@ -198,6 +216,9 @@ impl Metrics {
         let mut registry = Registry::with_prefix("sluice");
         families.register_executions(&mut registry);
         families.register_process(&mut registry);
+        families.register_circuits(&mut registry);
+        let jobs = JobMetrics::default();
+        jobs.register(&mut registry);
         let alerts =
             |alert: SecurityAlert| families.security_alerts.get_or_create_owned(&AlertLabels { kind: alert.as_str() });
         Self(Arc::new(Inner {
@@ -208,8 +229,15 @@ impl Metrics {
             artifact_alerts: alerts(SecurityAlert::Artifact),
             signature_alerts: alerts(SecurityAlert::Signature),
             alerts: Alerts::default(),
+            jobs,
             families,
         }))
+    }
+
+    /// Those of the job engine.
+    #[must_use]
+    pub fn jobs(&self) -> &JobMetrics {
+        &self.0.jobs
     }
 
     /// The handles of a version; the same ones until it is forgotten.
@@ -290,6 +318,16 @@ impl Metrics {
     /// Execution records that were dropped because the queue was full or the store failed.
     pub fn records_dropped(&self, count: u64) {
         self.0.families.records_dropped.inc_by(count);
+    }
+
+    /// So many circuits more are not closed; less when negative.
+    pub fn circuits_open(&self, change: i64) {
+        self.0.families.circuits_open.inc_by(change);
+    }
+
+    /// A circuit of this kind came into this state.
+    pub fn circuit_moved(&self, kind: &'static str, state: &'static str) {
+        self.0.families.circuit_transitions.get_or_create_owned(&CircuitLabels { kind, state }).inc();
     }
 
     /// An operator should look at the component with this digest: counts, and tells the listener.

@@ -5,6 +5,7 @@
 //! counters and nothing else.
 
 mod alerts;
+mod job_metrics;
 mod json_lines;
 mod logging;
 mod metrics;
@@ -12,6 +13,7 @@ mod otlp;
 mod propagation;
 
 pub use alerts::{AlertListener, SecurityAlert};
+pub use job_metrics::JobMetrics;
 pub use logging::{Error, Guard, build, init};
 pub use metrics::{METRICS_CONTENT_TYPE, Metrics, ModuleMetrics};
 pub use otlp::{Sampled, Sampler};

@@ -20,16 +20,17 @@ const DATA_COST_MAX: usize = 32 * 1024 * 1024;
 
 impl Host for State {
     fn current(&mut self) -> Execution {
+        let in_run = self.call.in_run.as_deref();
         Execution {
             idempotency_key: self.idempotency_key(),
             execution_id: self.call.execution_id.to_string(),
             module: self.call.module.name.to_string(),
             version: self.call.module.version.to_string(),
             function: self.call.function.clone(),
-            job: None,
-            run_id: None,
-            step_id: None,
-            attempt: 1,
+            job: in_run.map(|run| run.job.to_string()),
+            run_id: in_run.map(|run| run.run_id.to_string()),
+            step_id: in_run.map(|run| run.step.to_string()),
+            attempt: in_run.map_or(1, |run| run.attempt),
         }
     }
 

@@ -4,11 +4,13 @@
 //! step learns nothing of databases that it may not use, not even their names.
 
 use super::call::HostCall;
+use crate::circuit::{Key, Permit};
 use crate::config::DATABASE_NAME_BYTES_MAX;
 use crate::database::{Error, Statement};
-use crate::model::{Denial, PermissionKind};
+use crate::model::{Denial, ModuleName, PermissionKind};
 use crate::runtime::bindings::sluice::step::db::Host;
 use crate::runtime::bindings::sluice::step::types::HostError;
+use crate::runtime::outside::Outside;
 use crate::runtime::state::State;
 
 impl Host for State {
@@ -39,18 +41,22 @@ impl State {
     async fn query(&mut self, name: &str, statement: Statement<'_>) -> Result<String, HostError> {
         self.permit(PermissionKind::DatabaseRead, name)?;
         let deadline = self.call_deadline();
-        let Self { outside, database_caller, .. } = self;
+        let Self { outside, database_caller, call, .. } = self;
         let caller = database_caller.get_or_insert_with(|| outside.databases.caller());
+        let permit = circuit(outside, &call.module.name, name)?;
         let rows = outside.databases.query(name, statement, deadline, caller).await;
+        settle(permit, &rows);
         rows.map_err(|error| self.database_error(name, error))
     }
 
     async fn execute(&mut self, name: &str, statement: Statement<'_>) -> Result<u32, HostError> {
         self.permit(PermissionKind::DatabaseWrite, name)?;
         let deadline = self.call_deadline();
-        let Self { outside, database_caller, .. } = self;
+        let Self { outside, database_caller, call, .. } = self;
         let caller = database_caller.get_or_insert_with(|| outside.databases.caller());
+        let permit = circuit(outside, &call.module.name, name)?;
         let changed = outside.databases.execute(name, statement, deadline, caller).await;
+        settle(permit, &changed);
         // The interface tells no more.
         changed
             .map(|changed| u32::try_from(changed).unwrap_or(u32::MAX))
@@ -87,6 +93,21 @@ impl State {
                 HostError::Failed(text)
             }
         }
+    }
+}
+
+/// Whether the database is left alone.
+fn circuit(outside: &Outside, module: &ModuleName, name: &str) -> Result<Permit, HostError> {
+    let permit = outside.circuits.ask_for_module(module, &Key::database(name));
+    permit.map_err(|open| HostError::Failed(open.to_string()))
+}
+
+/// A statement that takes too long is the step's own doing.
+fn settle<T>(permit: Permit, went: &Result<T, Error>) {
+    match went {
+        Ok(_) => permit.succeeded(),
+        Err(error) if error.is_unavailable() => permit.failed(),
+        Err(_) => drop(permit),
     }
 }
 

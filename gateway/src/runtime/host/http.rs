@@ -12,7 +12,7 @@ use http::{HeaderMap, Method};
 use tokio::time::Instant;
 
 use super::call::HostCall;
-use super::request::{CLOSED, Gate, Prepared, Refused};
+use super::request::{CLOSED, Gate, Prepared, Refused, origin_of, settle};
 use crate::egress::{self, Target, headers};
 use crate::model::Denial;
 use crate::runtime::bindings::sluice::step::http::{Host, Request, Response};
@@ -38,7 +38,12 @@ impl State {
         let deadline = self.http_deadline(request.timeout_ms);
         let (request, denial) = self.prepare(request, call)?;
         let allowance = self.allowance();
-        match self.outside.egress.send(request, deadline, &allowance).await {
+        let origin = origin_of(&request.target);
+        let permit = self.outside.circuits.ask_for_module(&self.call.module.name, &origin);
+        let permit = permit.map_err(|open| HostError::Failed(open.to_string()))?;
+        let answer = self.outside.egress.send(request, deadline, &allowance).await;
+        settle(permit, answer.as_ref().map(|response| response.status.as_u16()));
+        match answer {
             Ok(response) => {
                 // Its room is given back with it: what is returned is copied into the step's memory at once.
                 let egress::Response { status, headers, body, room: _room } = response;
@@ -62,7 +67,7 @@ impl State {
     fn prepare(&mut self, request: Request, call: &HostCall) -> Result<(egress::Request, Denial), HostError> {
         let Request { method, url, headers, body, timeout_ms: _ } = request;
         let gate = Gate {
-            denials: &self.denials,
+            permits: &self.denials,
             secrets: self.outside.secrets(),
             trace_context: &self.call.trace_context,
             trace: call.trace(),

@@ -7,7 +7,7 @@ mod fields;
 mod http;
 pub(super) mod log;
 pub(super) mod outgoing;
-mod request;
+pub(super) mod request;
 mod stood_in;
 mod tree;
 pub(super) mod wasi;

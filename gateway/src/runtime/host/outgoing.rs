@@ -13,10 +13,10 @@ use tokio::time::Instant;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::call::HostCalls;
-use super::request::{CLOSED, Gate, Prepared, Refused};
+use super::request::{CLOSED, Gate, Prepared, Refused, origin_of, settle};
 use super::stood_in;
 use crate::egress::{self, BadTarget, headers, secrets};
-use crate::model::Denial;
+use crate::model::{Denial, ModuleName};
 use crate::runtime::denials::Denials;
 use crate::runtime::outside::Outside;
 use crate::runtime::stand_in::StandIn;
@@ -39,6 +39,7 @@ pub(in crate::runtime) struct Outgoing {
     trace: Option<Sampled>,
     trace_context: TraceContext,
     outside: Arc<Outside>,
+    module: ModuleName,
     allowance: egress::Allowance,
     deadline: Instant,
 }
@@ -51,6 +52,7 @@ impl Outgoing {
             trace: state.call.trace.clone(),
             trace_context: state.call.trace_context.clone(),
             outside: Arc::clone(&state.outside),
+            module: state.call.module.name.clone(),
             allowance: state.allowance(),
             deadline: state.call_deadline(),
         }
@@ -71,8 +73,8 @@ impl Outgoing {
     }
 
     fn check(&self, head: &http::request::Parts, trace: Option<&Sampled>) -> Result<Prepared, Refused> {
-        let (denials, trace_context) = (&self.denials, &self.trace_context);
-        let gate = Gate { denials, secrets: self.outside.secrets(), trace_context, trace };
+        let (permits, trace_context) = (&self.denials, &self.trace_context);
+        let gate = Gate { permits, secrets: self.outside.secrets(), trace_context, trace };
         let given = head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
         gate.prepare(head.method.as_str(), &head.uri.to_string(), given)
     }
@@ -123,8 +125,13 @@ impl WasiHttpHooks for Outgoing {
         };
         let (outside, denials, allowance) = (Arc::clone(&self.outside), self.denials.clone(), self.allowance.clone());
         let times = times(options.unwrap_or_default(), self.deadline);
+        let Ok(permit) = self.outside.circuits.ask_for_module(&self.module, &origin_of(&request.target)) else {
+            record_error(span.as_ref(), "failed");
+            return Box::new(async { Err(Error::DestinationUnavailable) });
+        };
         Box::new(async move {
             let answer = outside.egress.stream(request, times, &allowance).await;
+            settle(permit, answer.as_ref().map(|response| response.status().as_u16()));
             if let Err(error) = &answer {
                 record_error(span.as_ref(), kind(error));
             }

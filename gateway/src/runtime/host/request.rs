@@ -7,6 +7,7 @@
 
 use http::{HeaderMap, Method};
 
+use crate::circuit::{self, Key, Permit};
 use crate::config::Secrets;
 use crate::egress::{self, BadTarget, Target, headers, secrets};
 use crate::model::{Denial, PermissionKind};
@@ -14,42 +15,67 @@ use crate::runtime::denials::Denials;
 use crate::telemetry::{Sampled, TraceContext};
 
 /// Why an address is denied whatever the permissions say.
-pub(super) const CLOSED: &str = "its address is not public, and the operator has not opened it";
+pub const CLOSED: &str = "its address is not public, and the operator has not opened it";
 
-/// What the requests of one execution are held against.
+/// Who says what may be done: the permissions of a module, or those that an operator gives to jobs.
+pub trait Permits: Sync {
+    /// Whether this may be done; `resource` is in normal form.
+    ///
+    /// # Errors
+    /// The permission that it would need.
+    fn check(&self, kind: PermissionKind, resource: &str) -> Result<(), Denial>;
+}
+
+impl Permits for Denials {
+    fn check(&self, kind: PermissionKind, resource: &str) -> Result<(), Denial> {
+        Self::check(self, kind, resource)
+    }
+}
+
+/// What the requests of one execution, or of a step without one, are held against.
 #[derive(Clone, Copy)]
-pub(super) struct Gate<'a> {
-    pub(super) denials: &'a Denials,
+pub struct Gate<'a> {
+    /// What may be done.
+    pub permits: &'a dyn Permits,
     /// `None` where names stay as they are, since nothing is sent.
-    pub(super) secrets: Option<&'a Secrets>,
-    pub(super) trace_context: &'a TraceContext,
+    pub secrets: Option<&'a Secrets>,
+    /// What is passed on where nothing is traced here.
+    pub trace_context: &'a TraceContext,
     /// The span of the call that sends it.
-    pub(super) trace: Option<&'a Sampled>,
+    pub trace: Option<&'a Sampled>,
 }
 
 /// What may be sent, but for its body.
 #[derive(Debug)]
-pub(super) struct Prepared {
-    pub(super) method: Method,
-    pub(super) target: Target,
-    pub(super) headers: HeaderMap,
+pub struct Prepared {
+    /// The method.
+    pub method: Method,
+    /// Whom, and for what.
+    pub target: Target,
+    /// Secrets are in them.
+    pub headers: HeaderMap,
     kind: PermissionKind,
 }
 
 /// Why nothing is sent.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refused {
+pub enum Refused {
+    /// The method.
     #[error(transparent)]
     Method(headers::Error),
+    /// The URL.
     #[error(transparent)]
     Target(#[from] BadTarget),
     /// No permission covers the URL, or a secret at its host.
     #[error("{0}")]
     Denied(Denial),
+    /// Its name is no secret's.
     #[error("there is no secret {0}")]
     NoSecret(String),
+    /// The gateway compares this header with something.
     #[error("the header {0} can't have a secret")]
     SecretInHeader(String),
+    /// The headers.
     #[error(transparent)]
     Headers(headers::Error),
     /// A body.
@@ -77,14 +103,18 @@ impl From<Denial> for Refused {
 
 impl Prepared {
     /// What is denied where its host turns out to be closed.
-    pub(super) fn denial(&self) -> Denial {
+    #[must_use]
+    pub fn denial(&self) -> Denial {
         Denial::of(self.kind, self.target.resource())
     }
 }
 
 impl Gate<'_> {
     /// The request, once it is known that it may be sent.
-    pub(super) fn prepare<'a>(
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn prepare<'a>(
         &self,
         method: &str,
         url: &str,
@@ -93,11 +123,11 @@ impl Gate<'_> {
         let method = egress::method(method).map_err(Refused::Method)?;
         let target = Target::parse(url)?;
         let kind = egress::permission_kind(&method);
-        self.denials.check(kind, target.resource())?;
+        self.permits.check(kind, target.resource())?;
         let mut headers = self.headers(given, &target)?;
         // Many frameworks take such a request for a write.
         if kind == PermissionKind::HttpRead && headers::overrides_method(&headers) {
-            self.denials.check(PermissionKind::HttpWrite, target.resource())?;
+            self.permits.check(PermissionKind::HttpWrite, target.resource())?;
         }
         self.trace_context.send(self.trace, &mut headers);
         Ok(Prepared { method, target, headers, kind })
@@ -105,9 +135,12 @@ impl Gate<'_> {
 
     /// The text with the secrets that it names, each of which the module may use at this host; `None` where it
     /// names none.
-    pub(super) fn fill(&self, text: &[u8], target: &Target, bytes_max: usize) -> Result<Option<Vec<u8>>, Refused> {
+    ///
+    /// # Errors
+    /// One of them may not be used, or there is no such one.
+    pub fn fill(&self, text: &[u8], target: &Target, bytes_max: usize) -> Result<Option<Vec<u8>>, Refused> {
         for name in secrets::names(text) {
-            self.denials.check(PermissionKind::SecretUse, &format!("{name}@{}", target.host()))?;
+            self.permits.check(PermissionKind::SecretUse, &format!("{name}@{}", target.host()))?;
             if self.secrets.is_some_and(|secrets| !secrets.has(name)) {
                 return Err(Refused::NoSecret(name.to_owned()));
             }
@@ -149,6 +182,23 @@ impl Gate<'_> {
             }
         }
         Ok(headers)
+    }
+}
+
+/// The circuit of a target.
+#[must_use]
+pub fn origin_of(target: &Target) -> Key {
+    Key::origin(target.url().scheme(), target.host(), target.port())
+}
+
+/// Tells a circuit how an exchange went: with which status, or with what else.
+pub fn settle(permit: Permit, went: Result<u16, &egress::Error>) {
+    match went {
+        Ok(status) if circuit::is_failing(status) => permit.failed(),
+        Ok(_) => permit.succeeded(),
+        Err(error) if error.is_of_the_other_side() => permit.failed(),
+        // The request was not sent, or its answer was more than is taken.
+        Err(_) => drop(permit),
     }
 }
 

@@ -26,6 +26,7 @@ fn every_family_has_its_type() {
     let (name, version) = module("order-rules");
     metrics.module(&name, &version).permission_denied(PermissionKind::DatabaseRead);
     metrics.request_answered(200);
+    metrics.circuit_moved("origin", "open");
     let families = Exposition::parse(&metrics.encode()).families;
     let kinds: Vec<(&str, &str)> =
         families.iter().map(|(name, family)| (name.as_str(), family.kind.as_str())).collect();
@@ -33,6 +34,8 @@ fn every_family_has_its_type() {
         kinds,
         [
             ("sluice_build", "info"),
+            ("sluice_circuit_transitions", "counter"),
+            ("sluice_circuits_open", "gauge"),
             ("sluice_execution_duration_seconds", "histogram"),
             ("sluice_execution_fuel", "counter"),
             ("sluice_execution_memory_bytes", "histogram"),
@@ -40,6 +43,14 @@ fn every_family_has_its_type() {
             ("sluice_executions", "counter"),
             ("sluice_http_requests", "counter"),
             ("sluice_instances_running", "gauge"),
+            ("sluice_job_commits", "counter"),
+            ("sluice_job_offloaded_bytes", "counter"),
+            ("sluice_job_oldest_due_age_seconds", "gauge"),
+            ("sluice_job_runs_held", "gauge"),
+            ("sluice_job_runs_queued", "gauge"),
+            ("sluice_job_runs_running", "gauge"),
+            ("sluice_job_runs_started", "counter"),
+            ("sluice_job_sessions_lost", "counter"),
             ("sluice_log_lines_dropped", "counter"),
             ("sluice_module_cache_bytes", "gauge"),
             ("sluice_module_cache_hits", "counter"),
