@@ -33,15 +33,18 @@ use self::follower::Follower;
 
 use crate::api;
 use crate::blob::{self, Blobs};
+use crate::circuit::Circuits;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::error::Code;
 use crate::http::rate_limit::RateLimits;
 use crate::http::service::{Door, Handler};
 use crate::http::{self, invoke, listener};
+use crate::jobs;
 use crate::model::ExecutionError;
 use crate::registry::{self, Registry};
 use crate::runtime::{self, CompileIn, Outside, Runtime};
+use crate::steps::{self, Steps};
 use crate::store::postgres::PostgresStore;
 use crate::store::recorder::{self, Recorder};
 use crate::store::refusals::{self, Refusals};
@@ -120,6 +123,8 @@ pub struct App {
     server: JoinHandle<listener::Report>,
     recording: JoinHandle<()>,
     stop_recording: watch::Sender<bool>,
+    engine: JoinHandle<()>,
+    stop_engine: watch::Sender<bool>,
     background: Background,
     requests: TaskTracker,
     changes: TaskTracker,
@@ -167,6 +172,8 @@ impl App {
             Recorder::new(recorder::Config::default(), Arc::clone(&parts.store), dropped)
         };
         let (stop_recording, recording) = spawn_until_told(|told| service.run(told));
+        let (jobs, engine) = parts.engine(&config, &recorder).await?;
+        let (stop_engine, engine) = spawn_until_told(|told| engine.run(told));
         let sweeper = sweeper::spawn(&parts.blobs, &parts.registry);
         let detached = invoke::Detached::default();
         let requests = TaskTracker::new();
@@ -180,11 +187,12 @@ impl App {
         let readiness = api::Readiness::default();
         let mut background = Background::default();
         let door = parts.door(&config, &keys, &mut background);
-        let follower = parts.follower(Arc::clone(&keys));
+        let follower = parts.follower(Arc::clone(&keys), jobs.clone());
         background.spawn(|told| follower.run(told));
-        let control = api::router(parts.services(keys, Arc::clone(&config), readiness.clone()));
+        let control = api::router(parts.services(keys, Arc::clone(&config), readiness.clone(), jobs.clone()));
         let drain = Duration::from_millis(config.server.drain_ms);
-        let handler = Handler::new(plane, control, door);
+        let hooks = http::hooks::Hooks { jobs, clock: parts.clock.clone(), body: plane.body, room: plane.room.clone() };
+        let handler = Handler::new(plane, hooks, control, door);
         let server = tokio::spawn(listener::serve(socket, handler, (&config.server).into(), told(stopping)));
         tracing::info!(%address, data = %config.data_dir.display(), "serving");
         Ok(Self {
@@ -195,6 +203,8 @@ impl App {
             server,
             recording,
             stop_recording,
+            engine,
+            stop_engine,
             background,
             requests,
             changes: parts.changes,
@@ -231,6 +241,8 @@ impl App {
         let _ = tokio::time::timeout(DROPPED_WITHIN, self.requests.wait()).await;
         let cut = connections + self.detached.drain(deadline).await;
         end_changes(&self.changes, deadline).await;
+        let _ = self.stop_engine.send(true);
+        let _ = self.engine.await;
         let _ = self.stop_recording.send(true);
         let _ = self.recording.await;
         self.background.stop().await;
@@ -261,6 +273,8 @@ struct Parts {
     registry: Arc<Registry>,
     sampler: Sampler,
     changes: TaskTracker,
+    circuits: Circuits,
+    outside: Arc<Outside>,
 }
 
 impl Parts {
@@ -270,10 +284,12 @@ impl Parts {
         let store = open_store(config, data_folder).await?;
         store.end_interrupted(&interrupted()).await?;
         let blobs = Blobs::open(&config.blobs, &config.data_dir, clock.clone()).await?;
+        let circuits = Circuits::new(&config.jobs.circuits, clock.clone(), metrics.clone());
+        let outside = Arc::new(Outside::open(config, circuits.clone())?);
         let runtime = Runtime::open(runtime::Parts {
             config,
             blobs: blobs.clone(),
-            outside: Arc::new(Outside::open(config)?),
+            outside: Arc::clone(&outside),
             metrics: metrics.clone(),
             clock: clock.clone(),
             compile_in,
@@ -292,7 +308,7 @@ impl Parts {
         })
         .await?;
         let sampler = Sampler::new(&config.telemetry);
-        Ok(Self { store, blobs, metrics, clock, runtime, registry, sampler, changes })
+        Ok(Self { store, blobs, metrics, clock, runtime, registry, sampler, changes, circuits, outside })
     }
 
     fn plane(&self, config: &Config, recorder: Recorder, keys: http::auth::SharedKeys) -> invoke::Plane {
@@ -314,12 +330,38 @@ impl Parts {
         }
     }
 
-    fn follower(&self, keys: http::auth::SharedKeys) -> Follower {
+    /// The engine of jobs, which serves when it is run.
+    async fn engine(&self, config: &Config, recorder: &Recorder) -> Result<(jobs::Handle, jobs::Service), Error> {
+        let steps = Steps::new(steps::Parts {
+            registry: Arc::clone(&self.registry),
+            runtime: Arc::clone(&self.runtime),
+            outside: Arc::clone(&self.outside),
+            recorder: recorder.clone(),
+            sampler: self.sampler.clone(),
+            metrics: self.metrics.clone(),
+            clock: self.clock.clone(),
+            config,
+        });
+        Ok(jobs::open(jobs::Parts {
+            store: Arc::clone(&self.store),
+            blobs: self.blobs.clone(),
+            registry: Arc::clone(&self.registry),
+            runner: Arc::new(steps.clone()),
+            notifier: Arc::new(steps),
+            clock: self.clock.clone(),
+            metrics: self.metrics.clone(),
+            config,
+        })
+        .await?)
+    }
+
+    fn follower(&self, keys: http::auth::SharedKeys, jobs: jobs::Handle) -> Follower {
         Follower {
             config: follower::Config::default(),
             store: Arc::clone(&self.store),
             registry: Arc::clone(&self.registry),
             keys,
+            jobs,
             abandoned: interrupted(),
         }
     }
@@ -343,8 +385,17 @@ impl Parts {
         }
     }
 
-    fn services(&self, keys: http::auth::SharedKeys, config: Arc<Config>, readiness: api::Readiness) -> api::Services {
+    fn services(
+        &self,
+        keys: http::auth::SharedKeys,
+        config: Arc<Config>,
+        readiness: api::Readiness,
+        jobs: jobs::Handle,
+    ) -> api::Services {
         api::Services {
+            jobs,
+            circuits: self.circuits.clone(),
+            listeners: api::Listeners::default(),
             registry: Arc::clone(&self.registry),
             store: Arc::clone(&self.store),
             blobs: self.blobs.clone(),

@@ -13,12 +13,18 @@ pub mod telemetry;
 pub mod tls;
 
 pub mod blob;
+pub mod circuit;
 pub mod database;
 pub mod egress;
 pub mod store;
 
 pub mod registry;
 pub mod runtime;
+
+pub mod execution;
+
+pub mod jobs;
+pub mod steps;
 
 pub mod api;
 pub mod http;

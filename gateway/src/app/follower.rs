@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::http::auth::SharedKeys;
+use crate::jobs;
 use crate::model::ExecutionError;
 use crate::registry::{self, Registry};
 use crate::store::shared::{Listener, Shared};
@@ -40,6 +41,7 @@ pub(super) struct Follower {
     pub(super) store: SharedStore,
     pub(super) registry: Arc<Registry>,
     pub(super) keys: SharedKeys,
+    pub(super) jobs: jobs::Handle,
     /// What is said of executions whose gateway is dead.
     pub(super) abandoned: ExecutionError,
 }
@@ -119,6 +121,7 @@ impl Follower {
         // First, and for themselves: a key that was revoked does not stay because modules can't be read.
         let keys = self.keys.refresh(self.store.all_keys()).await;
         self.registry.reload().await?;
+        self.jobs.reload().await?;
         keys?;
         *known = Some(number);
         Ok(())
