@@ -14,6 +14,12 @@ use crate::model::Role;
 /// The caller may look.
 pub(super) struct AsViewer(pub(super) Caller);
 
+/// The caller may start what there is.
+pub(super) struct AsInvoker(pub(super) Caller);
+
+/// The caller may change jobs, and what becomes of their runs.
+pub(super) struct AsEditor(pub(super) Caller);
+
 /// The caller may change everything.
 pub(super) struct AsAdmin(pub(super) Caller);
 
@@ -36,5 +42,21 @@ impl FromRequestParts<Services> for AsAdmin {
 
     async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, Problem> {
         caller(parts, services, Role::Admin).map(Self)
+    }
+}
+
+impl FromRequestParts<Services> for AsInvoker {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, Problem> {
+        caller(parts, services, Role::Invoker).map(Self)
+    }
+}
+
+impl FromRequestParts<Services> for AsEditor {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, Problem> {
+        caller(parts, services, Role::Editor).map(Self)
     }
 }

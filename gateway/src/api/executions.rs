@@ -16,7 +16,8 @@ use super::path_id::{PathId, missing};
 use super::query::Query;
 use crate::http::Problem;
 use crate::http::auth::Caller;
-use crate::model::{ExecutionError, ExecutionId, ExecutionRecord, Level, ModuleId, ModuleName, Status};
+use crate::model::job::JobName;
+use crate::model::{ExecutionError, ExecutionId, ExecutionRecord, Level, ModuleId, ModuleName, RunId, Status};
 use crate::store::{ExecutionFilter, Page, PageRequest};
 
 /// An execution without its log lines, which have an address of their own.
@@ -76,7 +77,7 @@ refusals! {
     params(
         ("module_id" = inline(Option<ModuleId>), Query, description = "Of this version."),
         ("status" = inline(Option<Status>), Query, description = "In this state."),
-        ("job" = Option<String>, Query, description = "Of this job; no execution belongs to one yet."),
+        ("job" = Option<String>, Query, description = "Steps of runs of this job."),
         ("from" = Option<Timestamp>, Query, description = "Started at or after."),
         ("to" = Option<Timestamp>, Query, description = "Started before."),
         Paging,
@@ -124,14 +125,19 @@ fn list_query(uri: &Uri) -> Result<(Option<ExecutionFilter>, PageRequest), Probl
         status: query.take("status", |text| {
             Status::parse(text).ok_or_else(|| "is running, completed, invalid, failed or canceled".to_owned())
         }),
+        job: None,
         from: query.take("from", time),
         to: query.take("to", time),
     };
-    // No execution belongs to a job yet.
-    let job = query.take("job", |_| Ok(()));
+    // A text that is no job's name is of none.
+    let job = query.take("job", |text| Ok(text.parse::<JobName>().ok()));
     let page = query.page();
     query.finish()?;
-    Ok((job.is_none().then_some(filter), page))
+    let filter = match job {
+        None => Some(filter),
+        Some(job) => job.map(|job| ExecutionFilter { job: Some(job), ..filter }),
+    };
+    Ok((filter, page))
 }
 
 fn module_id(text: &str) -> Result<ModuleId, String> {
@@ -163,7 +169,7 @@ pub(super) async fn show(
 
 /// Show what an execution logged
 ///
-/// Needs the role `viewer`.
+/// Needs the role `viewer`. A run's id is taken, too: then it is what all of its steps logged, the oldest first.
 #[utoipa::path(
     get, path = "/api/v1/wasm/executions/{execution_id}/logs", operation_id = "list_logs", tag = "executions",
     params(
@@ -181,12 +187,22 @@ pub(super) async fn logs(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let asked = logs_query(&uri)?;
-    if !caller.sees_all_modules() {
-        find(&services, &caller, id).await?;
-    }
+    may_see_logs(&services, &caller, id).await?;
     let found = services.store.execution_logs(id, asked.module_id, asked.level, asked.page).await;
     let found = found.map_err(Problem::internal)?.ok_or_else(missing::<ExecutionId>)?;
     Ok(json(StatusCode::OK, &Listing::new(asked.page, found, |entry| entry)))
+}
+
+/// An execution's for who sees its module, a run's for who sees its job: what its steps returned is shown to them, too.
+async fn may_see_logs(services: &Services, caller: &Caller, id: ExecutionId) -> Result<(), Problem> {
+    if caller.sees_all_modules() && caller.jobs().is_none() {
+        return Ok(());
+    }
+    if let Some(record) = services.store.execution(id).await.map_err(Problem::internal)? {
+        return if caller.sees_module(record.module.as_str()) { Ok(()) } else { Err(missing::<ExecutionId>()) };
+    }
+    let run = services.store.run(RunId::from_uuid(*id.as_uuid())).await.map_err(Problem::internal)?;
+    run.filter(|run| caller.sees_job(run.job.as_str())).map(|_| ()).ok_or_else(missing::<ExecutionId>)
 }
 
 #[derive(Debug, PartialEq)]
@@ -232,6 +248,8 @@ mod tests {
             error: None,
             lines: Vec::new(),
             lines_dropped: 3,
+            run_id: None,
+            job: None,
         }
     }
 
@@ -256,8 +274,9 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_by_job_matches_nothing_yet() {
-        assert!(list_query(&uri("job=intake")).unwrap().0.is_none());
+    fn a_filter_by_what_is_no_job_matches_nothing() {
+        assert_eq!(list_query(&uri("job=intake")).unwrap().0.unwrap().job, "intake".parse().ok());
+        assert!(list_query(&uri("job=In%20take")).unwrap().0.is_none());
         assert!(list_query(&uri("job=")).unwrap().0.is_some());
     }
 

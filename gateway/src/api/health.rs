@@ -3,7 +3,6 @@
 //! and blobs are asked once a second.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use serde::Serialize;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use super::Services;
@@ -33,7 +33,7 @@ pub struct Readiness(Arc<Known>);
 
 #[derive(Default)]
 struct Known {
-    draining: AtomicBool,
+    draining: CancellationToken,
     checked: Mutex<Option<Checked>>,
 }
 
@@ -49,11 +49,16 @@ type Verdict = (Check, Check);
 impl Readiness {
     /// From now on `/readyz` sends new requests elsewhere.
     pub fn drain(&self) {
-        self.0.draining.store(true, Ordering::Relaxed);
+        self.0.draining.cancel();
     }
 
     fn is_draining(&self) -> bool {
-        self.0.draining.load(Ordering::Relaxed)
+        self.0.draining.is_cancelled()
+    }
+
+    /// Returns when the gateway is going away: who waits for something that may take long waits no longer.
+    pub(super) async fn draining(&self) {
+        self.0.draining.cancelled().await;
     }
 
     /// The check that began within the last second, or the one that `begin` makes.
@@ -174,7 +179,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use http_body_util::BodyExt as _;
 

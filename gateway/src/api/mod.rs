@@ -9,8 +9,11 @@
 mod answer;
 mod audit;
 mod authorize;
+mod circuits;
+mod deliveries;
 mod executions;
 mod health;
+mod jobs;
 mod json_body;
 mod keys;
 mod metrics;
@@ -18,9 +21,11 @@ mod modules;
 mod openapi;
 mod path_id;
 mod query;
+mod runs;
 mod transfers;
 
 pub use health::Readiness;
+pub use runs::Listeners;
 pub use transfers::Transfers;
 
 use std::sync::Arc;
@@ -35,6 +40,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::blob::Blobs;
+use crate::circuit::Circuits;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::error::Code;
@@ -49,6 +55,12 @@ use crate::telemetry::Metrics;
 pub struct Services {
     /// Modules.
     pub registry: Arc<Registry>,
+    /// Jobs and their runs.
+    pub jobs: crate::jobs::Handle,
+    /// Who is left alone for a while.
+    pub circuits: Circuits,
+    /// Who listens to runs.
+    pub listeners: Listeners,
     /// Rows: lists and executions.
     pub store: SharedStore,
     /// Bytes: whether they can be had, and where uploads are spooled.
@@ -107,6 +119,20 @@ fn routes() -> OpenApiRouter<Services> {
         .routes(routes!(executions::list))
         .routes(routes!(executions::show))
         .routes(routes!(executions::logs))
+        .routes(routes!(jobs::create, jobs::list))
+        .routes(routes!(jobs::validate))
+        .routes(routes!(jobs::schema))
+        .routes(routes!(jobs::replace, jobs::show, jobs::delete))
+        .routes(routes!(jobs::start::start))
+        .routes(routes!(runs::list))
+        .routes(routes!(runs::show))
+        .routes(routes!(runs::events::listen))
+        .routes(routes!(runs::cancel))
+        .routes(routes!(runs::retry))
+        .routes(routes!(circuits::list))
+        .routes(routes!(circuits::close))
+        .routes(routes!(deliveries::list))
+        .routes(routes!(deliveries::replay))
         .routes(routes!(keys::create, keys::list))
         .routes(routes!(keys::delete))
         .routes(routes!(audit::list))

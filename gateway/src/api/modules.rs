@@ -27,7 +27,8 @@ use super::query::Query;
 use crate::error::Code;
 use crate::http::Problem;
 use crate::http::auth::Caller;
-use crate::model::{Module, ModuleKind, ModuleRef, action};
+use crate::model::job::JobName;
+use crate::model::{AuditEntry, Module, ModuleKind, ModuleRef, action};
 use crate::registry::Revision;
 use crate::store::{ModuleFilter, PageRequest};
 use crate::{blob, registry};
@@ -84,6 +85,8 @@ refusals! {
     ListRefusals = [UnknownField, Unauthenticated, Forbidden, RateLimited, Overloaded];
     /// Of one module.
     ModuleRefusals = [UnknownField, Unauthenticated, Forbidden, NotFound, RateLimited];
+    /// Of a deletion.
+    DeleteRefusals = [UnknownField, Unauthenticated, Forbidden, NotFound, InUse, RateLimited];
     /// Of a download.
     DownloadRefusals = [UnknownField, Unauthenticated, Forbidden, NotFound, RateLimited, Integrity, Overloaded];
 }
@@ -159,7 +162,7 @@ pub(super) async fn show(
 #[utoipa::path(
     delete, path = "/api/v1/wasm/modules/{module}", operation_id = "delete_module", tag = "modules",
     params(ModulePath),
-    responses((status = 204, description = "It is gone."), ModuleRefusals)
+    responses((status = 204, description = "It is gone."), DeleteRefusals)
 )]
 pub(super) async fn delete(
     State(services): State<Services>,
@@ -172,6 +175,10 @@ pub(super) async fn delete(
     let module = Arc::clone(&resolve(&services, &caller, &reference)?.module);
     let resource = format!("{}@{}", module.name, module.version);
     let entry = trail.entry(&services, &caller, action::MODULE_DELETE, resource);
+    let users = services.jobs.users_of(module.id);
+    if !users.is_empty() {
+        return Err(in_use(&services, entry, &users).await);
+    }
     // By id: it is this version that the caller sees.
     let deleted = services.registry.delete(&ModuleRef::Id(module.id), entry).await;
     deleted.map_err(|error| match error {
@@ -179,6 +186,24 @@ pub(super) async fn delete(
         error => refused(error),
     })?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// How many jobs are named that need a module.
+const USERS_MAX: usize = 20;
+
+/// Audits that a version stays, and says whose it is.
+async fn in_use(services: &Services, entry: AuditEntry, users: &[JobName]) -> Problem {
+    let names: Vec<&str> = users.iter().take(USERS_MAX).map(JobName::as_str).collect();
+    let more = users.len().checked_sub(USERS_MAX).filter(|more| *more > 0);
+    let more = more.map(|more| format!(" and {more} more")).unwrap_or_default();
+    let detail =
+        format!("jobs need it: {}{more}; save them with another module, or delete them, first", names.join(", "));
+    let problem = Problem::new(Code::InUse, detail);
+    let entry = entry.refused().with("code", problem.code().as_str());
+    match services.store.append_audit([entry].into()).await {
+        Ok(()) => problem,
+        Err(error) => Problem::internal(error),
+    }
 }
 
 /// Download a version's bytes

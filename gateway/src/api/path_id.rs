@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 
 use crate::error::Code;
 use crate::http::Problem;
-use crate::model::{ExecutionId, KeyId};
+use crate::model::{DeliveryId, ExecutionId, KeyId, RunId};
 
 /// The only id of a path.
 pub(super) struct PathId<T>(pub(super) T);
@@ -24,6 +24,14 @@ impl Identifies for KeyId {
 
 impl Identifies for ExecutionId {
     const MISSING: &'static str = "there is no such execution";
+}
+
+impl Identifies for RunId {
+    const MISSING: &'static str = "there is no such run";
+}
+
+impl Identifies for DeliveryId {
+    const MISSING: &'static str = "there is no such delivery";
 }
 
 /// The answer where nothing has the id.

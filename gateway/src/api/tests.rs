@@ -13,6 +13,7 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::clock::Clock;
 use crate::http::auth::{Keys, generate_key};
+use crate::jobs::runner::{Notifier, Posted, StepRunner, Task, TaskEnd};
 use crate::model::{Digest, ExecutionId, ExecutionRecord, JsonObject, Level, LogLine, Module, NewKey, Role, Status};
 use crate::registry::fixtures::step_component;
 use crate::registry::{CompileError, Compiler, Parts, Trust};
@@ -30,6 +31,27 @@ impl Compiler for NotCompiled {
     async fn forget(&self, _digest: Digest) {}
 
     async fn retain(&self, _digests: HashSet<Digest>) {}
+}
+
+/// No run goes on here: the engine is opened, and not run.
+struct Nobody;
+
+#[async_trait]
+impl StepRunner for Nobody {
+    async fn run(&self, _: Task) -> TaskEnd {
+        std::future::pending().await
+    }
+}
+
+#[async_trait]
+impl Notifier for Nobody {
+    async fn post(&self, _: &str, _: Vec<(String, String)>, _: String) -> Posted {
+        std::future::pending().await
+    }
+
+    fn secret(&self, _: &str) -> Option<secrecy::SecretString> {
+        None
+    }
 }
 
 /// The control plane on a real store and a real folder, with a key of each of two roles.
@@ -65,7 +87,22 @@ impl Gateway {
         let (viewer, viewer_key) = generate_key(NewKey::unrestricted("viewer", Role::Viewer), clock.now()).unwrap();
         let keys = Keys::new(&[admin_key, viewer_key], clock.clone());
         let readiness = Readiness::default();
+        let engine = crate::jobs::open(crate::jobs::Parts {
+            store: Arc::clone(&store),
+            blobs: blobs.clone(),
+            registry: Arc::clone(&registry),
+            runner: Arc::new(Nobody),
+            notifier: Arc::new(Nobody),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            config: &config,
+        })
+        .await
+        .unwrap();
         let services = Services {
+            jobs: engine.0,
+            circuits: crate::circuit::Circuits::unwatched(),
+            listeners: Listeners::default(),
             registry,
             store: Arc::clone(&store),
             blobs,
@@ -129,6 +166,8 @@ impl Gateway {
             error: None,
             lines: [Level::Debug, Level::Info, Level::Warn, Level::Error].map(line).to_vec(),
             lines_dropped: 0,
+            run_id: None,
+            job: None,
         };
         self.store.record_executions([record.clone()].into()).await.unwrap();
         record.execution_id

@@ -151,6 +151,7 @@ impl Local {
             permissions: Arc::clone(&self.permissions),
             metrics: self.metrics.clone(),
             function: called.function,
+            in_run: None,
             input: called.input,
             data: called.data,
             env: called.env,

@@ -122,6 +122,12 @@ impl Refusal {
             "not-found" if self.problem.detail.contains("execution") => {
                 Some("an execution's record goes with its module".to_owned())
             }
+            "not-found" if self.problem.detail.contains("no such job") => {
+                Some("`sluice job list` shows the jobs that there are".to_owned())
+            }
+            "not-found" if self.problem.detail.contains("no such run") => {
+                Some("`sluice job runs` shows the runs that there are".to_owned())
+            }
             "not-found" => Some("`sluice list` shows the modules that there are".to_owned()),
             "internal" => Some("the gateway's own log has the cause under this request id".to_owned()),
             _ => self.retry_after.as_ref().map(|seconds| format!("try again in {seconds} s")),
@@ -238,6 +244,27 @@ impl Client {
     ) -> Result<Answer, Error> {
         let request = self.request(Method::POST, path).query(query);
         self.collect(request.header(header::CONTENT_TYPE, "application/json").body(body)).await
+    }
+
+    /// Sends a body of another type.
+    pub(super) async fn post_typed(&self, path: &[&str], content_type: &str, body: Vec<u8>) -> Result<Answer, Error> {
+        let request = self.request(Method::POST, path).header(header::CONTENT_TYPE, content_type);
+        self.collect(request.body(body)).await
+    }
+
+    /// Starts something; once, however often the same key is sent.
+    pub(super) async fn start(&self, path: &[&str], key: Option<&str>, body: Vec<u8>) -> Result<Answer, Error> {
+        let mut request = self.request(Method::POST, path).header(header::CONTENT_TYPE, "application/json");
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        self.collect(request.body(body)).await
+    }
+
+    /// Listens to server-sent events after the last that is known; 0 for all.
+    pub(super) async fn events(&self, path: &[&str], after: u64) -> Result<Response, Error> {
+        let request = self.request(Method::GET, path).header(header::ACCEPT, "text/event-stream");
+        self.send(request.header("last-event-id", after)).await
     }
 
     /// Puts a JSON body in the place of what is there.

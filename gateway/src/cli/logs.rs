@@ -54,7 +54,7 @@ fn execution_id(text: &str) -> Result<ExecutionId, String> {
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Level {
+pub(super) enum Level {
     Debug,
     Info,
     Warn,
@@ -115,7 +115,7 @@ pub(super) async fn run(args: Args, out: Out) -> anyhow::Result<()> {
 }
 
 /// All pages of one execution's log; with `--json` each page is a document.
-async fn show(client: &Client, id: &str, level: Level, out: Out) -> anyhow::Result<()> {
+pub(super) async fn show(client: &Client, id: &str, level: Level, out: Out) -> anyhow::Result<()> {
     let mut seen = 0_u64;
     for number in 1.. {
         let answer = log_page(client, id, level, number).await?;

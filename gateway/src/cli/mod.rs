@@ -15,6 +15,7 @@ mod failure;
 mod init;
 mod input;
 mod invoke;
+mod job;
 mod key;
 mod keys;
 mod local;
@@ -82,6 +83,9 @@ enum Command {
     Permissions(permissions::Command),
     /// Run a function of a module.
     Invoke(invoke::Args),
+    /// Check, save and run jobs, and look at their runs.
+    #[command(subcommand)]
+    Job(job::Command),
     /// Show what an execution logged, or follow a module.
     Logs(logs::Args),
     /// Make, list and delete keys.
@@ -140,6 +144,7 @@ fn dispatch(command: Command, out: Out) -> anyhow::Result<()> {
         Command::Delete(args) => interruptible(modules::delete(args, out)),
         Command::Permissions(command) => interruptible(permissions::run(command, out)),
         Command::Invoke(args) => interruptible(invoke::run(args, out)),
+        Command::Job(command) => interruptible(job::run(command, out)),
         Command::Logs(args) => interruptible(logs::run(args, out)),
         Command::Key(command) => interruptible(keys::run(command, out)),
         Command::Keygen(args) => sign::keygen(&args, out),

@@ -8,6 +8,7 @@
 
 pub mod auth;
 pub mod body;
+pub mod hooks;
 pub mod invoke;
 pub mod listener;
 pub mod media_type;

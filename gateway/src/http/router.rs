@@ -1,6 +1,6 @@
 //! Which of the two planes a request is for.
 //!
-//! Owns the one path of the data plane. All other paths are the control
+//! Owns the two paths of the data plane. All other paths are the control
 //! plane's. Invariant: a path without escapes is routed without an allocation.
 
 use std::borrow::Cow;
@@ -10,6 +10,11 @@ use std::borrow::Cow;
 pub(super) fn invoked_module(path: &str) -> Option<Cow<'_, str>> {
     let module = path.strip_prefix("/api/v1/wasm/modules/")?.strip_suffix("/invoke")?;
     (!module.is_empty() && !module.contains('/')).then(|| percent_decoded(module))
+}
+
+/// The job of `/hooks/{job}`. A job's name has nothing that is escaped.
+pub(super) fn hook(path: &str) -> Option<&str> {
+    path.strip_prefix("/hooks/").filter(|job| !job.is_empty() && !job.contains('/'))
 }
 
 /// `text` with its escapes replaced; as it is where that makes no UTF-8, since
@@ -36,6 +41,14 @@ mod tests {
             "",
         ] {
             assert_eq!(invoked_module(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_hook_names_one_job() {
+        assert_eq!(hook("/hooks/order-intake"), Some("order-intake"));
+        for path in ["/hooks", "/hooks/", "/hooks/a/b", "/api/v1/hooks/a", ""] {
+            assert_eq!(hook(path), None, "{path}");
         }
     }
 

@@ -18,6 +18,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use hyper::body::Incoming;
 use tower::ServiceExt as _;
 
+use super::hooks::{self, Hooks};
 use super::invoke::{self, Plane};
 use super::rate_limit::{self, RateLimits, Standing};
 use super::request_id::{self, RequestIds};
@@ -47,6 +48,7 @@ pub struct Door {
 
 struct Parts<F> {
     plane: Plane,
+    hooks: Hooks,
     control: F,
     door: Door,
     ids: RequestIds,
@@ -59,9 +61,9 @@ impl<F> Clone for Handler<F> {
 }
 
 impl<F> Handler<F> {
-    /// `control` answers everything that isn't an invocation.
-    pub fn new(plane: Plane, control: F, door: Door) -> Self {
-        let parts = Parts { plane, control, door, ids: RequestIds::default() };
+    /// `control` answers everything that is neither an invocation nor a webhook.
+    pub fn new(plane: Plane, hooks: Hooks, control: F, door: Door) -> Self {
+        let parts = Parts { plane, hooks, control, door, ids: RequestIds::default() };
         Self { parts: Arc::new(parts), peer: Peer::default() }
     }
 }
@@ -172,6 +174,9 @@ where
         if request.version() == Version::HTTP_2 && head_bytes(&request) > head_bytes_max {
             let problem = Problem::new(Code::HeadersTooLarge, "the request's head is over its bound");
             return problem.limit(head_bytes_max as u64).into_response();
+        }
+        if let Some(job) = router::hook(uri.path()) {
+            return hooks::handle(&self.hooks, job, request).await;
         }
         match router::invoked_module(uri.path()) {
             Some(module) if request.method() == Method::POST => invoke::handle(&self.plane, &module, request).await,

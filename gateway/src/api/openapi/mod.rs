@@ -67,6 +67,9 @@ const RATE_LIMIT: [(&str, &str); 2] = [
     tags(
         (name = "modules", description = "Versions of components, and what they are allowed."),
         (name = "executions", description = "What ran, and what it logged."),
+        (name = "jobs", description = "What is to be done step by step, and who is left alone meanwhile."),
+        (name = "runs", description = "What became of it, as it happens."),
+        (name = "deliveries", description = "Who was told of a run's end."),
         (name = "keys", description = "Who may call, and what they reach."),
         (name = "audit", description = "Who changed what, and who was refused."),
         (name = "health", description = "For load balancers, orchestrators and scrapers. No key is needed."),

@@ -100,6 +100,12 @@ impl Caller {
         self.0.jobs.as_ref().is_none_or(|globs| globs.is_match(name))
     }
 
+    /// The names of the jobs that the key sees; `None`: all.
+    #[must_use]
+    pub fn jobs(&self) -> Option<&NameGlobs> {
+        self.0.jobs.as_ref()
+    }
+
     /// Whether the key is over at `now`: from the very instant on.
     pub(super) fn has_expired(&self, now_us: i64) -> bool {
         self.0.expires_us.is_some_and(|expires_us| now_us >= expires_us)

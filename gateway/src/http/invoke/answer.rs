@@ -9,8 +9,9 @@ use serde::Serialize;
 use super::super::{Body, Problem};
 use super::{RETRY_AFTER_S, no_store};
 use crate::error::Code;
+use crate::execution::{failed_detail, invalid_detail};
 use crate::model::{ExecutionId, JsonText};
-use crate::runtime::{Execution, Failure, Outcome, StepFailure, Usage};
+use crate::runtime::{Execution, Failure, Outcome, Usage};
 
 #[derive(Serialize)]
 struct Accepted {
@@ -89,18 +90,6 @@ fn json(body: Vec<u8>) -> Response<Body> {
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     no_store(&mut response);
     response
-}
-
-pub(super) fn invalid_detail(errors: usize) -> String {
-    if errors == 1 {
-        "the step found a mistake in the data".to_owned()
-    } else {
-        format!("the step found {errors} mistakes in the data")
-    }
-}
-
-pub(super) fn failed_detail(failure: &StepFailure) -> String {
-    if failure.message.is_empty() { failure.code.clone() } else { format!("{}: {}", failure.code, failure.message) }
 }
 
 #[cfg(test)]

@@ -2,13 +2,12 @@
 //! and back.
 //!
 //! Owns the order of the checks before anything runs. Does not own the checks
-//! (`auth`, `request`), the execution (`runtime`) or its record (`record`).
+//! (`auth`, `request`), the execution (`runtime`) or its record (`execution`).
 //! Invariants: there is no database call on this way, and an execution that
 //! started leaves a record, whoever leaves or fails.
 
 mod answer;
 mod query;
-mod record;
 mod request;
 
 use std::borrow::Cow;
@@ -22,21 +21,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use self::record::Running;
 use self::request::InvokeRequest;
 use super::auth::SharedKeys;
 use super::{Body, Problem, body, media_type};
 use crate::blob;
 use crate::clock::Clock;
 use crate::error::{Code, FieldError, NAME_CHARACTERS_MAX, shortened};
+use crate::execution::{self, Running};
 use crate::model::{ExecutionId, ModuleRef, Role};
 use crate::registry::{Registry, Revision};
-use crate::runtime::{self, Call, Execution, Ready, Runtime, Witness};
+use crate::runtime::{self, Call, Ready, Runtime, Witness};
 use crate::store::recorder::{self, Recorder};
 use crate::telemetry::{Metrics, Sampled, Sampler, TraceContext};
-
-/// An execution that takes longer is shown as `running`; most are over long before.
-const SHOWN_AS_RUNNING_AFTER: Duration = Duration::from_millis(250);
 
 /// How long a store that is away is waited for by who asked for an answer at once: it holds a slot meanwhile.
 const RECORDED_WITHIN: Duration = Duration::from_secs(5);
@@ -158,6 +154,7 @@ async fn invoke(
         permissions: Arc::clone(revision.permission_set()),
         metrics: revision.metrics.clone(),
         function,
+        in_run: None,
         input: asked.input,
         data: asked.data,
         env: asked.env,
@@ -171,9 +168,9 @@ async fn invoke(
 
 /// Runs to the end and answers with it.
 async fn run(plane: &Plane, ready: Ready, call: Call) -> Result<Response<Body>, Problem> {
-    let mut running = Running::new(plane, &call);
+    let mut running = Running::new(&plane.recorder, &call);
     let id = call.execution_id;
-    let execution = execute(plane, ready, call, &mut running).await;
+    let execution = execution::run(&plane.runtime, ready, call, &mut running).await;
     if let Err(failure) = &execution.result
         && failure.code == Code::Overloaded
     {
@@ -190,7 +187,7 @@ async fn run(plane: &Plane, ready: Ready, call: Call) -> Result<Response<Body>, 
 
 /// Runs in a task of its own; the answer tells where to look. Without a record that says so nothing is run.
 async fn detach(plane: &Plane, ready: Ready, call: Call) -> Result<Response<Body>, Problem> {
-    let running = Running::new(plane, &call);
+    let running = Running::new(&plane.recorder, &call);
     let id = call.execution_id;
     let unrecorded = || {
         let detail = "the execution can't be recorded now, so that its answer could not be looked up";
@@ -222,18 +219,6 @@ async fn detach(plane: &Plane, ready: Ready, call: Call) -> Result<Response<Body
     Ok(answer::accepted(id))
 }
 
-async fn execute(plane: &Plane, ready: Ready, call: Call, running: &mut Running) -> Execution {
-    let mut work = std::pin::pin!(plane.runtime.run(ready, call));
-    // The timer is set only when the execution has to wait, so a short one pays nothing.
-    match tokio::time::timeout(SHOWN_AS_RUNNING_AFTER, work.as_mut()).await {
-        Ok(execution) => execution,
-        Err(_) => {
-            running.show();
-            work.await
-        }
-    }
-}
-
 fn require_function(revision: &Revision, function: &str) -> Result<(), Problem> {
     let functions = &revision.module.functions;
     if functions.binary_search_by(|known| known.as_str().cmp(function)).is_ok() {
@@ -247,7 +232,8 @@ fn require_function(revision: &Revision, function: &str) -> Result<(), Problem> 
     Err(Problem::new(Code::NoSuchFunction, detail))
 }
 
-fn prefers_async(headers: &http::HeaderMap) -> bool {
+/// Whether a request says `Prefer: respond-async`.
+pub(crate) fn prefers_async(headers: &http::HeaderMap) -> bool {
     let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
     preferences
         .flat_map(|value| value.split(','))
