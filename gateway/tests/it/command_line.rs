@@ -2,6 +2,7 @@
 
 mod cases;
 mod examples;
+mod jobs;
 mod keys;
 mod languages;
 mod life;

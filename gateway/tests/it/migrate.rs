@@ -21,7 +21,7 @@ async fn a_schema_is_brought_up_to_date_once_and_it_is_told() {
         let (code, said, told) = migrate(folder.path(), configuration, &["--check"]).await;
         assert_eq!((code, said.as_str()), (Some(1), ""), "{told}");
         assert!(
-            told.contains("V1__initial, V2__keys_audit, V3__store_id, V4__denials is missing")
+            told.contains("V1__initial, V2__keys_audit, V3__store_id, V4__denials, V5__jobs is missing")
                 && told.contains("sluice migrate"),
             "{told}"
         );
@@ -30,10 +30,10 @@ async fn a_schema_is_brought_up_to_date_once_and_it_is_told() {
 
         let (code, said, told) = migrate(folder.path(), configuration, &[]).await;
         assert_eq!(code, Some(0), "{told}");
-        assert!(said.contains("now has V1__initial, V2__keys_audit, V3__store_id, V4__denials"), "{said}");
+        assert!(said.contains("now has V1__initial, V2__keys_audit, V3__store_id, V4__denials, V5__jobs"), "{said}");
         let (code, said, _) = migrate(folder.path(), configuration, &["--json"]).await;
         let answer: Value = serde_json::from_str(&said).unwrap();
-        assert_eq!((code, &answer["applied"], &answer["version"]), (Some(0), &Value::Array(Vec::new()), &4.into()));
+        assert_eq!((code, &answer["applied"], &answer["version"]), (Some(0), &Value::Array(Vec::new()), &5.into()));
         let (code, said, told) = migrate(folder.path(), configuration, &["--check"]).await;
         assert_eq!(code, Some(0), "{told}");
         assert!(said.contains("up to date") && !said.contains(Database::password()), "{said}");

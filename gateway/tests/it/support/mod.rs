@@ -12,6 +12,7 @@ pub mod process;
 pub mod property;
 pub mod raw;
 pub mod s3;
+pub mod standard_webhooks;
 pub mod terminal;
 pub mod toolchain;
 pub mod upstream;
