@@ -120,5 +120,7 @@ fn record_of(module: &Module, lines: usize) -> ExecutionRecord {
         error: None,
         lines: vec![line; lines],
         lines_dropped: 0,
+        run_id: None,
+        job: None,
     }
 }

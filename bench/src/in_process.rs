@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
 use sluice::blob::{Blobs, Spool};
+use sluice::circuit::Circuits;
 use sluice::clock::Clock;
 use sluice::config::{self, Config};
 use sluice::model::{Digest, ExecutionId, JsonText, Limits, Module, ModuleId, ModuleKind, Permission, PermissionSet};
@@ -50,7 +51,7 @@ impl InProcess {
         let runtime = Runtime::open(Parts {
             config: &config,
             blobs,
-            outside: Arc::new(Outside::open(&config)?),
+            outside: Arc::new(Outside::open(&config, Circuits::unwatched())?),
             metrics: metrics.clone(),
             clock: Clock::system(),
             compile_in: CompileIn::ThisProcess,
@@ -116,6 +117,7 @@ impl InProcess {
             permissions: Arc::clone(&guest.permissions),
             metrics: guest.metrics.clone(),
             function: "run".to_owned(),
+            in_run: None,
             input: input.clone(),
             data: None,
             env: Vec::new(),

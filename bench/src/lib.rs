@@ -18,8 +18,10 @@ pub mod native;
 pub mod server;
 
 pub mod command_line;
+pub mod jobs;
 pub mod memory;
 pub mod paired;
 pub mod report;
+pub mod restate;
 pub mod rows;
 pub mod uploads;

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use crate::command_line::CommandLine;
+use crate::jobs::Jobs;
 use crate::machine::{Machine, Versions};
 use crate::memory::Memory;
 use crate::paired::Paired;
@@ -53,6 +54,8 @@ pub enum Figures {
     Uploads(Uploads),
     /// Of a row of the command line.
     CommandLine(CommandLine),
+    /// Of a row of the job engine.
+    Jobs(Jobs),
 }
 
 /// How a row ended.
@@ -88,6 +91,7 @@ impl Figures {
             Self::Memory(memory) => memory.status(),
             Self::Uploads(uploads) => uploads.status(),
             Self::CommandLine(command_line) => command_line.status(),
+            Self::Jobs(jobs) => jobs.status(),
         }
     }
 
@@ -97,6 +101,7 @@ impl Figures {
             Self::Memory(memory) => memory.headline(),
             Self::Uploads(uploads) => uploads.headline(),
             Self::CommandLine(command_line) => command_line.headline(),
+            Self::Jobs(jobs) => jobs.headline(),
         }
     }
 
@@ -106,6 +111,7 @@ impl Figures {
             Self::Memory(memory) => memory.table(),
             Self::Uploads(uploads) => uploads.table(),
             Self::CommandLine(command_line) => command_line.table(),
+            Self::Jobs(jobs) => jobs.table(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The rows: what is measured, against what, with which goal; and one after the other.
 //!
 //! Owns the table, to which peers and rows are added. Does not own how a kind of row is measured
-//! (`paired`, `memory`, `uploads`, `command_line`).
+//! (`paired`, `memory`, `uploads`, `command_line`, `jobs`).
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -12,7 +12,7 @@ use crate::machine::{Awake, Built, Cores, Machine, Versions};
 use crate::options::Options;
 use crate::report::{Figures, Report, Status};
 use crate::server::Kind;
-use crate::{command_line, guest, memory, paired, project, uploads};
+use crate::{command_line, guest, jobs, memory, paired, project, uploads};
 
 /// A row of the table.
 struct Row {
@@ -27,10 +27,20 @@ enum Plan {
     Memory(memory::Plan),
     Uploads(uploads::Plan),
     CommandLine(command_line::Plan),
+    Jobs(jobs::Plan),
 }
 
+/// Of both stores.
+const JOBS: &str = "`sluice serve` with its defaults on a fresh data folder, pinned to one core; callers, and PostgreSQL where it is \
+                    the store, have the other. Each step calls the fixture `echo`. Alone: one run after the other, from the run's making \
+                    to its end, by its own times. Under load: sixteen callers that wait for the end of each run \
+                    (`?wait_ms`). Commits are the engine's own count of transactions. The limit is what the database commits, one \
+                    inserted row a transaction, one after the other, as durable. Beside: a run of three steps while ten thousand of another job \
+                    wait. Restate: its server and a service in Node.js with as many `ctx.run` steps, pinned to the same core, \
+                    with the same callers.";
+
 /// The numbers are those of the design's list of rows.
-const ROWS: [Row; 8] = [
+const ROWS: [Row; 10] = [
     Row {
         id: "2",
         title: "step invoke over HTTP, fresh instance, Rust",
@@ -99,6 +109,18 @@ const ROWS: [Row; 8] = [
                  in the gateway's runtime.",
         plan: Plan::CommandLine(command_line::Plan { task: command_line::Task::Cases(10), ms_max: 1_000.0 }),
     },
+    Row {
+        id: "10-sqlite",
+        title: "jobs of 3, 40 and 400 steps, on SQLite",
+        method: JOBS,
+        plan: Plan::Jobs(jobs::Plan { store: jobs::Store::Sqlite }),
+    },
+    Row {
+        id: "10-postgres",
+        title: "jobs of 3, 40 and 400 steps, on PostgreSQL",
+        method: JOBS,
+        plan: Plan::Jobs(jobs::Plan { store: jobs::Store::Postgres }),
+    },
 ];
 
 /// Measures the rows that were asked for, prints and writes their reports. The exit
@@ -128,6 +150,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             Plan::CommandLine(plan) => {
                 Figures::CommandLine(command_line::measure(plan, &gateway, options, &mut progress)?)
             }
+            Plan::Jobs(plan) => Figures::Jobs(jobs::measure(*plan, &gateway, cores, options, &mut progress)?),
             Plan::Memory(plan) => Figures::Memory(memory::measure(plan, &gateway, cores, options, &mut progress)?),
         };
         let report = Report {

@@ -48,6 +48,14 @@ impl Server {
     /// # Errors
     /// When it doesn't; tells what it printed.
     pub fn start(kind: &Kind, core: usize) -> Result<Self> {
+        Self::start_with(kind, core, &[])
+    }
+
+    /// The same with these variables in its environment.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(kind: &Kind, core: usize, environment: &[(&str, String)]) -> Result<Self> {
         let own = std::env::current_exe()?;
         // Beside the build, so that the database is on a disk and not in memory.
         let folder =
@@ -65,6 +73,7 @@ impl Server {
         let log = folder.path().join("log");
         let output = File::create(&log)?;
         command.args(["--listen", "127.0.0.1:0"]).current_dir(folder.path());
+        command.envs(environment.iter().map(|(name, value)| (*name, value)));
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let mut child = command.spawn().context("can't start taskset (Debian package util-linux)")?;
         match address(&mut child, &log) {

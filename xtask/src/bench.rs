@@ -12,6 +12,14 @@ pub fn run(steps: &mut Steps, arguments: &[String]) -> Result<()> {
     guests::build(steps)?;
     guests::build_languages(steps)?;
     steps.step("benchmarks", |step| {
-        step.show(project::cargo().args(["run", "--release", "--package", "sluice-bench", "--"]).args(arguments))
+        // `jobs` is the name of the rows of the job engine.
+        let rows = ["--rows".to_owned(), "10-sqlite,10-postgres".to_owned()];
+        let (rows, arguments) = match arguments.split_first() {
+            Some((first, rest)) if first == "jobs" => (&rows[..], rest),
+            _ => (&[][..], arguments),
+        };
+        step.show(
+            project::cargo().args(["run", "--release", "--package", "sluice-bench", "--"]).args(rows).args(arguments),
+        )
     })
 }

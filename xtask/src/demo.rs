@@ -4,6 +4,7 @@
 //! just now, and one that is not as told fails the demo.
 
 mod desk;
+mod job;
 mod orders;
 mod timing;
 
@@ -73,6 +74,9 @@ pub fn run(steps: &mut Steps, listen: Option<SocketAddr>, ending: Ending) -> Res
         Ok(())
     })?;
     steps.step("a step with two databases, an API and a secret", |step| desk::run(step, gateway.program(), paint))?;
+    steps.step("a job that a webhook starts, and that survives kill -9", |step| {
+        job::run(step, gateway.program(), paint)
+    })?;
     steps.step("time", |_| timing::measure(&gateway))?;
     steps.step("what an operator sees", |_| metrics(&gateway))?;
     match ending {

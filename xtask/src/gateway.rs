@@ -34,6 +34,7 @@ pub struct Gateway {
     address: SocketAddr,
     key: String,
     program: PathBuf,
+    variables: Vec<(String, String)>,
     /// Held as long as the data folder is used.
     _lock: File,
 }
@@ -53,23 +54,14 @@ impl Gateway {
     ) -> Result<Self> {
         let lock = File::create(project::path(&format!("target/{purpose}.lock")))?;
         lock.try_lock().with_context(|| format!("another {purpose} runs here: stop it first"))?;
-        let data = project::path(&format!("target/{purpose}-data"));
+        let data = data_folder(purpose);
         if data.exists() {
             fs::remove_dir_all(&data).with_context(|| format!("can't empty {}", data.display()))?;
         }
-        let log = File::create(log_file(purpose))?;
-        let child = Command::new(&program)
-            .args(["serve", "--listen", &address.to_string(), "--data-dir"])
-            .arg(&data)
-            .envs(variables.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            // A Ctrl-C in the terminal is for this program, which passes it on: two signals would cut the drain short.
-            .process_group(0)
-            .spawn()
-            .with_context(|| format!("can't start {}", program.display()))?;
-        let mut gateway = Self { child, purpose, address, key: String::new(), program, _lock: lock };
+        File::create(log_file(purpose))?;
+        let variables: Vec<_> = variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let child = spawn(purpose, &program, address, &variables)?;
+        let mut gateway = Self { child, purpose, address, key: String::new(), program, variables, _lock: lock };
         gateway.wait_until_ready()?;
         let key = data.join("admin.key");
         key_of(&key).map(|key| gateway.key = key).with_context(|| format!("can't read {}", key.display()))?;
@@ -97,6 +89,14 @@ impl Gateway {
         let mut command = Command::new(&self.program);
         command.env("SLUICE_SERVER", self.url()).env("SLUICE_KEY", &self.key).current_dir(project::root());
         command
+    }
+
+    /// `kill -9`, and a start on what it left.
+    pub fn kill_and_start_again(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        self.child = spawn(self.purpose, &self.program, self.address, &self.variables)?;
+        self.wait_until_ready()
     }
 
     /// Asks it to stop as an operator would, and waits until it has.
@@ -153,6 +153,25 @@ impl Drop for Gateway {
             let _ = self.child.wait();
         }
     }
+}
+
+fn data_folder(purpose: &str) -> PathBuf {
+    project::path(&format!("target/{purpose}-data"))
+}
+
+fn spawn(purpose: &str, program: &Path, address: SocketAddr, variables: &[(String, String)]) -> Result<Child> {
+    let log = File::options().append(true).open(log_file(purpose))?;
+    Command::new(program)
+        .args(["serve", "--listen", &address.to_string(), "--data-dir"])
+        .arg(data_folder(purpose))
+        .envs(variables.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        // A Ctrl-C in the terminal is for this program, which passes it on: two signals would cut the drain short.
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("can't start {}", program.display()))
 }
 
 /// Where the gateway's own log goes.

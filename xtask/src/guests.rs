@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::mirrors::{self, Mirror};
 use crate::project::{self, Artifact};
 use crate::steps::{Step, Steps};
-use crate::{system, tinygo};
+use crate::{system, tinygo, webhooks};
 
 const TARGET: &str = "wasm32-wasip2";
 /// The template's crate has the name that its author gives it; as a guest of ours it has this one.
@@ -27,6 +27,7 @@ const ASSEMBLYSCRIPT: &str = "assemblyscript";
 pub fn run(steps: &mut Steps) -> Result<()> {
     build(steps)?;
     build_languages(steps)?;
+    webhooks::install(steps)?;
     println!("\n{}", folder().display());
     Ok(())
 }

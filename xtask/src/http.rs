@@ -44,11 +44,20 @@ impl Connection {
         self.request("PUT", path, json)
     }
 
+    /// A POST with these lines in its head too, and without the key.
+    pub fn post_with(&mut self, path: &str, headers: &str, json: &str) -> Result<Answer> {
+        self.send("POST", path, headers, json)
+    }
+
     fn request(&mut self, method: &str, path: &str, json: &str) -> Result<Answer> {
+        let key = format!("authorization: Bearer {}\r\n", self.key);
+        self.send(method, path, &key, json)
+    }
+
+    fn send(&mut self, method: &str, path: &str, headers: &str, json: &str) -> Result<Answer> {
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n\
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\n{headers}\
              content-type: application/json\r\ncontent-length: {}\r\n\r\n{json}",
-            self.key,
             json.len()
         );
         self.stream.get_mut().write_all(request.as_bytes())?;

@@ -20,6 +20,7 @@ mod steps;
 mod system;
 mod test;
 mod tinygo;
+mod webhooks;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::steps::{Step, Steps};
-use crate::{api, check, fuzz, guests, project, system};
+use crate::{api, check, fuzz, guests, project, system, webhooks};
 
 /// Runs all of it.
 pub fn run(steps: &mut Steps) -> Result<()> {
@@ -15,6 +15,7 @@ pub fn run(steps: &mut Steps) -> Result<()> {
     steps.step("programs", |step| system::ensure(step, &programs))?;
     guests::build(steps)?;
     guests::build_languages(steps)?;
+    webhooks::install(steps)?;
     check::run(steps);
     // Passed through: the tests' own lines are the report that people and CI read.
     steps.attempt("tests", |step| step.show(project::cargo().args(["test", "--workspace", "--no-fail-fast"])));
