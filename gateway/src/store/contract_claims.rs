@@ -253,8 +253,10 @@ pub(crate) async fn who_does_not_hold_a_run_changes_nothing_of_it(store: &dyn St
         store_of(ended(own.id, stranger, RunStatus::Canceled, 2)),
         store_of(ended(own.id, worker, RunStatus::Completed, 3)),
         store_of(ended(RunId::generate(), worker, RunStatus::Completed, 2)),
+        store_of(ended(own.id, worker, RunStatus::Failed, 4)),
     ];
-    assert_eq!(change(store, batch).await, [RunChanged::Lost, RunChanged::Lost, RunChanged::Done, RunChanged::Lost]);
+    let [lost, done] = [RunChanged::Lost, RunChanged::Done];
+    assert_eq!(change(store, batch).await, [lost, lost, done, lost, lost]);
     assert_eq!(store.run(free.id).await.unwrap(), before);
     let ended = store.run(own.id).await.unwrap().unwrap();
     assert_eq!((ended.status, ended.ended_at), (RunStatus::Completed, Some(at(3))));
